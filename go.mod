@@ -1,0 +1,3 @@
+module github.com/openmessaging/openmessaging-go
+
+go 1.25.0
