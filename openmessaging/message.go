@@ -3,6 +3,7 @@ package openmessaging
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -114,6 +115,10 @@ func NewMessage(queue string, body []byte) *Message {
 // together share one buffer, so clone what you keep long while dropping the rest.
 func (m *Message) Clone() *Message {
 	c := *m
+	for _, s := range [...]*string{&c.Version, &c.MessageID, &c.Destination, &c.BornHost, &c.Compression,
+		&c.Ext.CorrelationID, &c.Ext.TransactionID, &c.Ext.StoreHost, &c.Ext.MessageKey, &c.Ext.TraceID} {
+		*s = strings.Clone(*s)
+	}
 	c.Properties = m.Properties.Clone()
 	c.Body = bytes.Clone(m.Body)
 	return &c

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -68,6 +69,9 @@ func Long(n int64) Value { return Value{kind: KindLong, num: uint64(n)} }
 
 // Float makes a value of KindFloat; every bit pattern is kept, NaN included (G17).
 func Float(f float32) Value { return Value{kind: KindFloat, num: uint64(math.Float32bits(f))} }
+
+// FloatFromBits makes a value of KindFloat from its IEEE 754 bit pattern.
+func FloatFromBits(bits uint32) Value { return Value{kind: KindFloat, num: uint64(bits)} }
 
 // Double makes a value of KindDouble; every bit pattern is kept, NaN included (G17).
 func Double(f float64) Value { return Value{kind: KindDouble, num: math.Float64bits(f)} }
@@ -272,9 +276,19 @@ func (p Properties) GetBool(key string, def bool) bool {
 // Keys returns the keys in ascending order.
 func (p Properties) Keys() []string { return slices.Sorted(maps.Keys(p)) }
 
-// Clone returns a copy that shares nothing that can change. The clone of nil
-// is nil.
-func (p Properties) Clone() Properties { return maps.Clone(p) }
+// Clone returns a copy that shares no memory with p. The clone of nil is nil.
+func (p Properties) Clone() Properties {
+	if p == nil {
+		return nil
+	}
+	c := make(Properties, len(p))
+	for k, v := range p {
+		v.str = strings.Clone(v.str)
+		v.obj = v.obj.Clone()
+		c[strings.Clone(k)] = v
+	}
+	return c
+}
 
 // Equal reports whether both hold the same keys with equal values; nil equals
 // empty.

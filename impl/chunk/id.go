@@ -1,0 +1,54 @@
+package chunk
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// maxIDLength is the length of the longest message id.
+const maxIDLength = 16 + 1 + 16
+
+// AppendID appends the id of the message with that producer and sequence
+// number: 16 hexadecimal digits, "-", the sequence number in hexadecimal.
+func AppendID(b []byte, producer, sequence uint64) []byte {
+	var p [8]byte
+	for i := range p {
+		p[i] = byte(producer >> (56 - 8*i))
+	}
+	b = append(hex.AppendEncode(b, p[:]), '-')
+	return strconv.AppendUint(b, sequence, 16)
+}
+
+// ParseID returns what AppendID was given.
+func ParseID(id string) (producer, sequence uint64, err error) {
+	p, s, ok := strings.Cut(id, "-")
+	if ok && len(p) == 16 && len(s) > 0 {
+		producer, err = strconv.ParseUint(p, 16, 64)
+		if err == nil {
+			sequence, err = strconv.ParseUint(s, 16, 64)
+		}
+		if err == nil && string(AppendID(nil, producer, sequence)) == id {
+			return producer, sequence, nil
+		}
+	}
+	return 0, 0, fmt.Errorf("%.60q is no message id", id)
+}
+
+// ids makes the ids of count messages in one allocation.
+func ids(producer, sequence uint64, count int, yield func(i int, id string)) {
+	buf := make([]byte, 0, count*(16+1+len(strconv.FormatUint(sequence+uint64(count), 16))))
+	for i := range count {
+		start := len(buf)
+		buf = AppendID(buf, producer, sequence+uint64(i))
+		yield(i, view(buf[start:]))
+	}
+}
+
+// IDs returns the ids of count messages from a sequence number on.
+func IDs(producer, sequence uint64, count int) []string {
+	out := make([]string, count)
+	ids(producer, sequence, count, func(i int, id string) { out[i] = id })
+	return out
+}

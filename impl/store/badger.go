@@ -1,0 +1,200 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+)
+
+const (
+	// memTableSize bounds the memory of an open bucket. Only keys and state
+	// values live in memtables: log records go to the value log.
+	memTableSize = 8 << 20
+	// valueThreshold is the size from which values go to the value log.
+	valueThreshold = 512
+	// discardEvery is after how many commits Badger is told that old versions
+	// of state values are not read any more.
+	discardEvery = 256
+)
+
+// badgerEngine is a bucket database on disk. The version of an entry is the
+// number of its commit: managed mode, because only there does reading not wait
+// for the commit under way.
+type badgerEngine struct {
+	db      *badger.DB
+	highest atomic.Uint64
+	discard uint64
+}
+
+// badgerOptions: bucketBytes sets the size of value-log files so that a bucket
+// needs one.
+func badgerOptions(dir string, bucketBytes int64, readOnly bool, log *slog.Logger) badger.Options {
+	return badger.DefaultOptions(dir).
+		WithLogger(badgerLogger{log}).
+		WithMetricsEnabled(false).
+		WithReadOnly(readOnly).
+		WithSyncWrites(true).
+		WithDetectConflicts(false).
+		WithNumVersionsToKeep(1).
+		WithCompression(options.None).
+		WithBlockCacheSize(0).
+		WithMemTableSize(memTableSize).
+		WithBaseTableSize(memTableSize).
+		WithNumMemtables(2).
+		WithNumCompactors(2).
+		WithValueThreshold(valueThreshold).
+		WithValueLogFileSize(min(max(bucketBytes+bucketBytes/8, 1<<20), 1<<30)).
+		WithVerifyValueChecksum(true).
+		WithChecksumVerificationMode(options.OnTableRead)
+}
+
+// openBadger opens or creates a bucket database.
+func openBadger(dir string, bucketBytes int64, readOnly bool, log *slog.Logger) (e *badgerEngine, err error) {
+	defer recoverCorrupt(dir, &err)
+	if err := checkBadgerFiles(dir); err != nil {
+		return nil, err
+	}
+	db, err := badger.OpenManaged(badgerOptions(dir, bucketBytes, readOnly, log))
+	if err != nil {
+		return nil, fmt.Errorf("open bucket %s: %w", dir, err)
+	}
+	e = &badgerEngine{db: db}
+	e.highest.Store(db.MaxVersion())
+	return e, nil
+}
+
+// checkBadgerFiles refuses a folder that has lost its MANIFEST: Badger would
+// take it for a new database and delete its tables.
+func checkBadgerFiles(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, badger.ManifestFilename)); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	for _, f := range files {
+		switch filepath.Ext(f.Name()) {
+		case ".sst", ".mem", ".vlog":
+			return corrupt("bucket %s has data but no %s", dir, badger.ManifestFilename)
+		}
+	}
+	return nil
+}
+
+// recoverCorrupt turns a panic of Badger into an error: it panics on files that
+// are shorter than their own contents say.
+func recoverCorrupt(where string, err *error) {
+	if r := recover(); r != nil {
+		*err = corrupt("%s: badger panicked: %v", where, r)
+	}
+}
+
+func (e *badgerEngine) commit(version uint64, entries []entry) (err error) {
+	txn := e.db.NewTransactionAt(math.MaxUint64, true)
+	defer func() { txn.Discard() }()
+	for _, w := range entries {
+		err := write(txn, w)
+		if errors.Is(err, badger.ErrTxnTooBig) {
+			return fmt.Errorf("a batch of %d entries is too big for one transaction: %w", len(entries), err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := txn.CommitAt(version, nil); err != nil {
+		return err
+	}
+	e.highest.Store(version)
+	if version >= e.discard+discardEvery {
+		e.discard = version
+		e.db.SetDiscardTs(version - 1)
+	}
+	return nil
+}
+
+func write(txn *badger.Txn, w entry) error {
+	if w.value == nil {
+		return txn.Delete(w.key)
+	}
+	return txn.SetEntry(badger.NewEntry(w.key, w.value))
+}
+
+func (e *badgerEngine) get(key []byte) (value []byte, err error) {
+	defer recoverCorrupt(fmt.Sprintf("key %x", key), &err)
+	txn := e.db.NewTransactionAt(math.MaxUint64, false)
+	defer txn.Discard()
+	item, err := txn.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil, errNotFound
+	}
+	if err != nil {
+		return nil, corrupt("key %x: %v", key, err)
+	}
+	value, err = item.ValueCopy(nil)
+	if err != nil {
+		return nil, corrupt("key %x: %v", key, err)
+	}
+	return value, nil
+}
+
+func (e *badgerEngine) floor(prefix, key []byte) (found []byte, err error) {
+	defer recoverCorrupt(fmt.Sprintf("key %x", key), &err)
+	txn := e.db.NewTransactionAt(math.MaxUint64, false)
+	defer txn.Discard()
+	it := txn.NewIterator(badger.IteratorOptions{Reverse: true, Prefix: prefix})
+	defer it.Close()
+	it.Seek(key)
+	if !it.Valid() {
+		return nil, errNotFound
+	}
+	return it.Item().KeyCopy(nil), nil
+}
+
+func (e *badgerEngine) walk(prefix []byte, f func([]byte, func() ([]byte, error)) error) (err error) {
+	defer recoverCorrupt("walk", &err)
+	txn := e.db.NewTransactionAt(math.MaxUint64, false)
+	defer txn.Discard()
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		item := it.Item()
+		value := func() ([]byte, error) {
+			v, err := item.ValueCopy(nil)
+			if err != nil {
+				return nil, corrupt("key %x: %v", item.Key(), err)
+			}
+			return v, nil
+		}
+		if err := f(item.Key(), value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *badgerEngine) version() uint64 { return e.highest.Load() }
+
+func (e *badgerEngine) close() (err error) {
+	defer recoverCorrupt("close", &err)
+	return e.db.Close()
+}
+
+// badgerLogger lets through what an operator must know.
+type badgerLogger struct{ log *slog.Logger }
+
+func (l badgerLogger) Errorf(f string, args ...any) {
+	l.log.Error("badger: " + fmt.Sprintf(f, args...))
+}
+func (l badgerLogger) Warningf(f string, args ...any) {
+	l.log.Warn("badger: " + fmt.Sprintf(f, args...))
+}
+func (l badgerLogger) Infof(string, ...any)  {}
+func (l badgerLogger) Debugf(string, ...any) {}

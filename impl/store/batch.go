@@ -1,0 +1,85 @@
+package store
+
+import "maps"
+
+// Batch gathers what one commit writes. It keeps the slices it is given until
+// [Store.Commit] returns. It must not be used by two goroutines at once.
+type Batch struct {
+	// StoredAt is the commit's time, in milliseconds since 1970 UTC. It must
+	// not run backwards from one commit to the next.
+	StoredAt int64
+
+	appends []*logAppend
+	byLog   map[uint64]*logAppend
+	state   map[string][]byte
+	created []uint64
+	removed []uint64
+	bytes   int
+}
+
+// logAppend is what a batch appends to one log.
+type logAppend struct {
+	log    uint64
+	base   int64
+	pieces []piece
+}
+
+type piece struct {
+	count int
+	data  []byte
+}
+
+// CreateLog makes an empty log. Numbers of logs are never used twice.
+func (b *Batch) CreateLog(log uint64) { b.created = append(b.created, log) }
+
+// RemoveLog removes a log. Its space comes back with its buckets.
+func (b *Batch) RemoveLog(log uint64) { b.removed = append(b.removed, log) }
+
+// Append adds data that holds count entries to a log; base is the offset of
+// its first entry and must be the log's next one.
+func (b *Batch) Append(log uint64, base int64, count int, data []byte) {
+	a := b.byLog[log]
+	if a == nil {
+		a = &logAppend{log: log, base: base}
+		if b.byLog == nil {
+			b.byLog = make(map[uint64]*logAppend)
+		}
+		b.byLog[log] = a
+		b.appends = append(b.appends, a)
+	}
+	a.pieces = append(a.pieces, piece{count, data})
+	b.bytes += len(data)
+}
+
+// Put sets a state value.
+func (b *Batch) Put(key string, value []byte) {
+	if b.state == nil {
+		b.state = make(map[string][]byte)
+	}
+	if value == nil {
+		value = []byte{}
+	}
+	b.state[key] = value
+	b.bytes += len(key) + len(value)
+}
+
+// Delete deletes a state value.
+func (b *Batch) Delete(key string) {
+	b.Put(key, nil)
+	b.state[key] = nil
+}
+
+// Bytes returns about how many bytes the batch writes.
+func (b *Batch) Bytes() int { return b.bytes }
+
+// Empty reports whether the batch writes nothing.
+func (b *Batch) Empty() bool {
+	return len(b.appends)+len(b.state)+len(b.created)+len(b.removed) == 0
+}
+
+// Reset empties the batch for another use.
+func (b *Batch) Reset() {
+	clear(b.byLog)
+	maps.DeleteFunc(b.state, func(string, []byte) bool { return true })
+	*b = Batch{appends: b.appends[:0], byLog: b.byLog, state: b.state, created: b.created[:0], removed: b.removed[:0]}
+}
