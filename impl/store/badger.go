@@ -29,15 +29,16 @@ const (
 // for the commit under way.
 type badgerEngine struct {
 	db      *badger.DB
+	log     *badgerLogger
 	highest atomic.Uint64
 	discard uint64
 }
 
 // badgerOptions: bucketBytes sets the size of value-log files so that a bucket
 // needs one.
-func badgerOptions(dir string, bucketBytes int64, readOnly bool, log *slog.Logger) badger.Options {
+func badgerOptions(dir string, bucketBytes int64, readOnly bool, log *badgerLogger) badger.Options {
 	return badger.DefaultOptions(dir).
-		WithLogger(badgerLogger{log}).
+		WithLogger(log).
 		WithMetricsEnabled(false).
 		WithReadOnly(readOnly).
 		WithSyncWrites(true).
@@ -58,33 +59,60 @@ func badgerOptions(dir string, bucketBytes int64, readOnly bool, log *slog.Logge
 // openBadger opens or creates a bucket database.
 func openBadger(dir string, bucketBytes int64, readOnly bool, log *slog.Logger) (e *badgerEngine, err error) {
 	defer recoverCorrupt(dir, &err)
-	if err := checkBadgerFiles(dir); err != nil {
+	if err := checkBadgerFiles(dir, readOnly); err != nil {
 		return nil, err
 	}
-	db, err := badger.OpenManaged(badgerOptions(dir, bucketBytes, readOnly, log))
+	l := &badgerLogger{log: log}
+	db, err := badger.OpenManaged(badgerOptions(dir, bucketBytes, readOnly, l))
 	if err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", dir, err)
 	}
-	e = &badgerEngine{db: db}
+	e = &badgerEngine{db: db, log: l}
 	e.highest.Store(db.MaxVersion())
+	if readOnly {
+		return e, nil
+	}
+	// Badger does not sync the folder in which it makes its files.
+	if err := errors.Join(syncFolder(dir), syncFolder(filepath.Dir(dir))); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
 	return e, nil
 }
 
 // checkBadgerFiles refuses a folder that has lost its MANIFEST: Badger would
-// take it for a new database and delete its tables.
-func checkBadgerFiles(dir string) error {
-	if _, err := os.Stat(filepath.Join(dir, badger.ManifestFilename)); !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
+// take it for a new database and delete its tables. It removes the empty files
+// that a process leaves which is killed while it makes one: Badger would refuse
+// them. What they held, if anything, the high-water mark tells.
+func checkBadgerFiles(dir string, readOnly bool) error {
 	files, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
+	data, manifest := false, false
 	for _, f := range files {
 		switch filepath.Ext(f.Name()) {
-		case ".sst", ".mem", ".vlog":
-			return corrupt("bucket %s has data but no %s", dir, badger.ManifestFilename)
+		case ".mem", ".vlog":
+			info, err := f.Info()
+			if err != nil {
+				return err
+			}
+			if info.Size() == 0 && !readOnly {
+				if err := os.Remove(filepath.Join(dir, f.Name())); err != nil {
+					return err
+				}
+				continue
+			}
+			data = true
+		case ".sst":
+			data = true
 		}
+		manifest = manifest || f.Name() == badger.ManifestFilename
+	}
+	if data && !manifest {
+		return corrupt("bucket %s has data but no %s", dir, badger.ManifestFilename)
 	}
 	return nil
 }
@@ -111,6 +139,9 @@ func (e *badgerEngine) commit(version uint64, entries []entry) (err error) {
 	}
 	if err := txn.CommitAt(version, nil); err != nil {
 		return err
+	}
+	if err := e.log.failure.Load(); err != nil {
+		return *err
 	}
 	e.highest.Store(version)
 	if version >= e.discard+discardEvery {
@@ -187,14 +218,28 @@ func (e *badgerEngine) close() (err error) {
 	return e.db.Close()
 }
 
-// badgerLogger lets through what an operator must know.
-type badgerLogger struct{ log *slog.Logger }
+// badgerLogger lets through what an operator must know. An error that Badger
+// logs is a failure of the database: a failed sync of the value log is told in
+// no other way.
+type badgerLogger struct {
+	log     *slog.Logger
+	failure atomic.Pointer[error]
+}
 
-func (l badgerLogger) Errorf(f string, args ...any) {
-	l.log.Error("badger: " + fmt.Sprintf(f, args...))
+// Errorf logs, and makes all later commits fail.
+func (l *badgerLogger) Errorf(f string, args ...any) {
+	err := fmt.Errorf("badger: "+f, args...)
+	l.failure.CompareAndSwap(nil, &err)
+	l.log.Error(err.Error())
 }
-func (l badgerLogger) Warningf(f string, args ...any) {
-	l.log.Warn("badger: " + fmt.Sprintf(f, args...))
+
+// Warningf logs.
+func (l *badgerLogger) Warningf(f string, args ...any) {
+	l.log.Warn(fmt.Sprintf("badger: "+f, args...))
 }
-func (l badgerLogger) Infof(string, ...any)  {}
-func (l badgerLogger) Debugf(string, ...any) {}
+
+// Infof does nothing.
+func (l *badgerLogger) Infof(string, ...any) {}
+
+// Debugf does nothing.
+func (l *badgerLogger) Debugf(string, ...any) {}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,10 +74,15 @@ func (b *bucket) remove() error {
 	b.dropped = true
 	b.mu.Unlock()
 	err := b.close()
-	if b.dir != "" {
-		err = errors.Join(err, os.RemoveAll(b.dir))
+	if b.dir == "" {
+		return err
 	}
-	return err
+	// Renamed first, so that a crash leaves no half of a bucket behind.
+	trash := filepath.Join(filepath.Dir(b.dir), trashName+filepath.Base(b.dir))
+	if err := errors.Join(err, os.Rename(b.dir, trash)); err != nil {
+		return err
+	}
+	return os.RemoveAll(trash)
 }
 
 // loadStarts reads where the logs stood when the bucket began.

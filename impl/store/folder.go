@@ -25,6 +25,7 @@ const (
 	fileLock   = "LOCK"
 	fileMark   = "MARK"
 	bucketName = "b-"
+	trashName  = "trash-" // + name of a bucket that is being removed
 )
 
 // identity is the content of the STORE file.
@@ -144,6 +145,15 @@ func lockFolder(dir string) (*flock.Flock, error) {
 
 func bucketDir(dir string, n uint64) string {
 	return filepath.Join(dir, fmt.Sprintf("%s%010d", bucketName, n))
+}
+
+// removeTrash removes the buckets whose removal was interrupted.
+func removeTrash(dir string) error {
+	trash, err := filepath.Glob(filepath.Join(dir, trashName+"*"))
+	for _, path := range trash {
+		err = errors.Join(err, os.RemoveAll(path))
+	}
+	return err
 }
 
 // bucketNumbers lists the buckets of a store, ascending.

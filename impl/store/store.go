@@ -198,6 +198,9 @@ func commitAll(e engine, version uint64, entries []entry) error {
 
 // load opens the buckets of an existing store.
 func (s *Store) load(at position) error {
+	if err := removeTrash(s.opts.Path); err != nil {
+		return err
+	}
 	numbers, err := bucketNumbers(s.opts.Path)
 	if err != nil {
 		return err

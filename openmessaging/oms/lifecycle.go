@@ -23,7 +23,7 @@ type lifecycle struct {
 	// within reports whether ctx belongs to a call that quit would wait for;
 	// nil when there are none.
 	within func(ctx context.Context) bool
-	// released is called once, when a close is over.
+	// released is called when a close is over, possibly more than once.
 	released func()
 
 	state  atomic.Int32
@@ -81,13 +81,18 @@ func (l *lifecycle) Start(ctx context.Context) error {
 
 		err := l.open(ctx)
 		l.mu.Lock()
-		if err == nil {
-			before = om.Started
+		defer l.mu.Unlock()
+		defer close(change)
+		if err != nil {
+			l.state.Store(int32(before))
+			return err
 		}
-		l.state.Store(int32(before))
-		close(change)
-		l.mu.Unlock()
-		return err
+		l.state.Store(int32(om.Started))
+		if l.closed.Load() {
+			l.beginStop()
+			return om.NewError(om.CodeClosed, "start", "", "closed meanwhile")
+		}
+		return nil
 	}
 }
 
@@ -99,9 +104,6 @@ func (l *lifecycle) Close(ctx context.Context) error { return l.stop(ctx, "close
 
 func (l *lifecycle) stop(ctx context.Context, op string, final bool) error {
 	first := final && l.closed.CompareAndSwap(false, true)
-	if first {
-		defer l.released()
-	}
 	l.mu.Lock()
 	for l.State() == om.Starting {
 		change := l.change
@@ -117,6 +119,9 @@ func (l *lifecycle) stop(ctx context.Context, op string, final bool) error {
 	case om.Initialized, om.Stopped:
 		l.state.Store(int32(om.Stopped))
 		l.mu.Unlock()
+		if final {
+			l.released()
+		}
 		return nil
 	case om.Started:
 		l.beginStop()
@@ -159,6 +164,9 @@ func (l *lifecycle) beginStop() {
 		l.state.Store(int32(om.Stopped))
 		close(change)
 		l.mu.Unlock()
+		if l.closed.Load() {
+			l.released()
+		}
 	}()
 }
 

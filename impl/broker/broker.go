@@ -1,0 +1,177 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/openmessaging/openmessaging-go/impl/store"
+	om "github.com/openmessaging/openmessaging-go/openmessaging"
+)
+
+// Config says how a broker is opened.
+type Config struct {
+	// Store says where the data lies and how much of it is kept.
+	Store store.Options
+	// Host is the store host that consumers are told. Default os.Hostname.
+	Host string
+	// Logger gets what concerns no single call. Default slog.Default().
+	Logger *slog.Logger
+}
+
+// Broker is an open broker. All methods may be called concurrently.
+type Broker struct {
+	store   *store.Store
+	host    string
+	log     *slog.Logger
+	commits *committer
+	pending *semaphore.Weighted
+	epoch   uint32 // how often the store was opened; fences receipts of earlier lives
+
+	mu         sync.RWMutex
+	namespaces map[string]bool
+	queues     map[string]*Queue // by "namespace://queue"
+	logs       map[uint64]logOwner
+	ids        idsRecord
+
+	closing sync.Once
+	closed  chan struct{}
+	done    sync.WaitGroup
+}
+
+// logOwner tells which partition a log of the store is.
+type logOwner struct {
+	queue     *Queue
+	partition int
+}
+
+// Open opens the store and takes up its state. A new store has the namespace
+// "default" and no queues.
+func Open(cfg Config) (*Broker, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	if cfg.Host == "" {
+		cfg.Host, _ = os.Hostname()
+	}
+	if cfg.Host == "" {
+		cfg.Host = "localhost"
+	}
+	cfg.Store.Logger = cfg.Logger
+	st, err := store.Open(cfg.Store)
+	if err != nil {
+		return nil, storeError(err, "open", cfg.Store.Path)
+	}
+	b := &Broker{
+		store: st, host: cfg.Host, log: cfg.Logger,
+		pending:    semaphore.NewWeighted(pendingBytes),
+		namespaces: make(map[string]bool),
+		queues:     make(map[string]*Queue),
+		logs:       make(map[uint64]logOwner),
+		closed:     make(chan struct{}),
+	}
+	b.commits = newCommitter(b)
+	if err := b.load(); err != nil {
+		return nil, errors.Join(storeError(err, "open", cfg.Store.Path), st.Close())
+	}
+	b.done.Go(b.commits.run)
+	if cfg.Store.RetainAge > 0 {
+		b.done.Go(func() { b.tick(cfg.Store.RetainAge) })
+	}
+	if err := b.submit(context.Background(), &openBroker{}); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
+}
+
+// tick lets retention by age act while nothing is sent.
+func (b *Broker) tick(age time.Duration) {
+	t := time.NewTicker(min(max(age/16, time.Second), time.Minute))
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			b.commits.enqueue(&pending{cmd: &retainTick{}})
+		case <-b.closed:
+			return
+		}
+	}
+}
+
+// Close ends all receivers, commits what was submitted, and closes the store.
+// Closing twice is a no-op.
+func (b *Broker) Close() (err error) {
+	b.closing.Do(func() {
+		b.mu.RLock()
+		queues := slices.Collect(maps.Values(b.queues))
+		b.mu.RUnlock()
+		for _, q := range queues {
+			q.closeReceivers()
+		}
+		close(b.closed)
+		b.commits.stop()
+		b.done.Wait()
+		for _, q := range queues {
+			q.stopTimers()
+		}
+		err = storeError(b.store.Close(), "close", "")
+	})
+	return err
+}
+
+// Err returns why the broker accepts nothing any more, nil while it does.
+func (b *Broker) Err() error { return storeError(b.store.Err(), "commit", "") }
+
+// Host returns the store host that consumers are told.
+func (b *Broker) Host() string { return b.host }
+
+// StoreID returns the identity of the store, empty in memory.
+func (b *Broker) StoreID() string { return b.store.ID() }
+
+// Ping makes an empty commit and so tells whether the broker can store.
+func (b *Broker) Ping(ctx context.Context) error { return b.submit(ctx, &ping{}) }
+
+// submit has a command applied and committed and waits for that. When ctx ends
+// first the command may still be applied.
+func (b *Broker) submit(ctx context.Context, cmd command) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	p := &pending{cmd: cmd, done: make(chan error, 1)}
+	b.commits.enqueue(p)
+	select {
+	case err := <-p.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// storeError gives an error of the store a status code.
+func storeError(err error, op, resource string) error {
+	var e *om.Error
+	if err == nil || errors.As(err, &e) {
+		return err
+	}
+	code := om.CodeStorageError
+	switch {
+	case errors.Is(err, store.ErrCorrupt):
+		code = om.CodeStorageCorrupt
+	case errors.Is(err, store.ErrFull):
+		code = om.CodeStorageBusy
+	case errors.Is(err, store.ErrClosed):
+		code = om.CodeClosed
+	case errors.Is(err, store.ErrLocked), errors.Is(err, store.ErrFormat):
+		code = om.CodeDriverUnavailable
+	}
+	return om.NewError(code, op, resource, "%w", err)
+}
+
+var errClosed = om.NewError(om.CodeClosed, "broker", "", "the broker is closed")

@@ -1,0 +1,228 @@
+package broker
+
+import (
+	"sync"
+	"time"
+
+	"github.com/openmessaging/openmessaging-go/impl/store"
+	om "github.com/openmessaging/openmessaging-go/openmessaging"
+)
+
+// pending is a command on its way through the committer.
+type pending struct {
+	cmd   command
+	bytes int        // of payload, for gathering and the free-space guard
+	done  chan error // buffered; nil when nobody waits
+	err   error
+}
+
+func (p *pending) answer(err error) {
+	if p.done != nil {
+		p.done <- err
+	}
+}
+
+// committer is the one goroutine that changes durable state. While it commits,
+// the next commands gather.
+type committer struct {
+	b *Broker
+
+	mu      sync.Mutex
+	wake    *sync.Cond
+	queue   []*pending
+	stopped bool
+
+	tx transaction
+}
+
+func newCommitter(b *Broker) *committer {
+	c := &committer{b: b}
+	c.wake = sync.NewCond(&c.mu)
+	return c
+}
+
+// enqueue hands a command over; after stop it is answered with errClosed.
+func (c *committer) enqueue(p *pending) {
+	c.mu.Lock()
+	if c.stopped {
+		c.mu.Unlock()
+		p.answer(errClosed)
+		return
+	}
+	c.queue = append(c.queue, p)
+	if len(c.queue) == 1 {
+		c.wake.Signal()
+	}
+	c.mu.Unlock()
+}
+
+// stop ends run after it has committed what is in the queue.
+func (c *committer) stop() {
+	c.mu.Lock()
+	c.stopped = true
+	c.wake.Signal()
+	c.mu.Unlock()
+}
+
+// gather blocks for commands and takes as many as one commit may hold.
+func (c *committer) gather(group []*pending) []*pending {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.queue) == 0 {
+		if c.stopped {
+			return nil
+		}
+		c.wake.Wait()
+	}
+	bytes, n := 0, 0
+	for n < len(c.queue) && n < commitCommands && (n == 0 || bytes+c.queue[n].bytes <= commitBytes) {
+		bytes += c.queue[n].bytes
+		n++
+	}
+	group = append(group[:0], c.queue[:n]...)
+	rest := copy(c.queue, c.queue[n:])
+	clear(c.queue[rest:])
+	c.queue = c.queue[:rest]
+	return group
+}
+
+func (c *committer) run() {
+	var group []*pending
+	for {
+		if group = c.gather(group); group == nil {
+			return
+		}
+		c.commit(group)
+		c.retain()
+	}
+}
+
+// commit applies a group of commands, writes what they change, and answers.
+func (c *committer) commit(group []*pending) {
+	if err := c.b.store.Err(); err != nil {
+		c.refuse(group, err)
+		return
+	}
+	c.admit(group)
+	c.tx.begin(time.Now().UnixMilli())
+	for _, p := range group {
+		if p.err == nil {
+			p.err = p.cmd.apply(c.b, &c.tx)
+		}
+	}
+	c.tx.encodeProgress()
+	if !c.tx.batch.Empty() {
+		if _, err := c.b.store.Commit(&c.tx.batch); err != nil {
+			c.refuse(group, err)
+			return
+		}
+	}
+	for _, f := range c.tx.committed {
+		f()
+	}
+	for _, p := range group {
+		p.answer(p.err)
+	}
+}
+
+// refuse answers all commands with an error of the store.
+func (c *committer) refuse(group []*pending, err error) {
+	for _, p := range group {
+		p.answer(storeError(err, "commit", ""))
+	}
+}
+
+// admit refuses the commands for which the disk has no room, before any of
+// them changes anything. What takes space is refused first; acknowledgements
+// and the like may still use half of the reserve.
+func (c *committer) admit(group []*pending) {
+	const small = 256 // about what a command without payload writes
+	bytes := len(group) * small
+	for _, p := range group {
+		bytes += p.bytes
+	}
+	err := c.b.store.Room(bytes, false)
+	if err == nil {
+		return
+	}
+	urgent := c.b.store.Room(len(group)*small, true)
+	for _, p := range group {
+		if p.bytes > 0 {
+			p.err = storeError(err, "send", "")
+		} else {
+			p.err = storeError(urgent, "commit", "")
+		}
+	}
+}
+
+// retain drops what is over the limits of size and age.
+func (c *committer) retain() {
+	if c.b.store.Err() != nil {
+		return
+	}
+	expired, ok, err := c.b.store.Expired(time.Now())
+	if err != nil {
+		c.b.log.Error("retention failed; it is tried again after the next commit", "error", err)
+	}
+	if !ok {
+		return
+	}
+	p := &pending{cmd: &trim{Starts: expired.Starts}, done: make(chan error, 1)}
+	c.commit([]*pending{p})
+	if err := <-p.done; err == nil {
+		c.b.store.Drop(expired)
+	}
+}
+
+// transaction is what a group of commands changes.
+type transaction struct {
+	now       int64 // milliseconds since 1970 UTC; never runs backwards
+	batch     store.Batch
+	dirty     map[*progress]bool // to be encoded once, at the end
+	committed []func()           // called after the commit, before the answers
+}
+
+func (t *transaction) begin(now int64) {
+	t.batch.Reset()
+	t.now = max(t.now, now)
+	t.batch.StoredAt = t.now
+	if t.dirty == nil {
+		t.dirty = make(map[*progress]bool)
+	}
+	clear(t.dirty)
+	t.committed = t.committed[:0]
+}
+
+func (t *transaction) encodeProgress() {
+	for p := range t.dirty {
+		if p.group.removed {
+			continue
+		}
+		t.batch.Put(p.key(), p.encode())
+	}
+}
+
+// command changes durable state. apply is called by the committer alone; an
+// error means that it changed nothing. It must be deterministic.
+type command interface {
+	apply(b *Broker, tx *transaction) error
+}
+
+// ping changes nothing.
+type ping struct{}
+
+func (*ping) apply(*Broker, *transaction) error { return nil }
+
+// retainTick gives retention by age its turn: it writes something, so that a
+// bucket that is old enough is left.
+type retainTick struct{}
+
+func (*retainTick) apply(b *Broker, tx *transaction) error {
+	b.ids.put(tx)
+	return nil
+}
+
+// unavailable is the answer to what names something that is not there any more.
+func notFound(op, queue string) error {
+	return om.NewError(om.CodeDestinationNotFound, op, queue, "no queue has that name; create it first")
+}

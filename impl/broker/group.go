@@ -1,0 +1,353 @@
+package broker
+
+import (
+	"container/heap"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/vmihailenco/msgpack/v5"
+
+	om "github.com/openmessaging/openmessaging-go/openmessaging"
+)
+
+// group is a consumer group of a queue. Queue.mu guards it.
+type group struct {
+	queue       *Queue
+	name        string
+	parts       []*progress // by partition
+	receivers   map[*Receiver]bool
+	waiting     []*Receiver // in the order in which they began to wait
+	leases      map[uint64]*lease
+	ends        leaseHeap
+	timer       *time.Timer // fires at the end of the first lease
+	timerAt     time.Time
+	lastLease   uint64
+	redelivered int64
+	removed     bool
+}
+
+// progress is how far a group is in one partition. Everything below cursor is
+// settled, beyond it what settled says.
+type progress struct {
+	group     *group
+	partition int
+
+	// Durable.
+	cursor  int64
+	settled ranges // beyond cursor
+	counts  ranges // of unsettled offsets: deliveries that ended unsettled
+	lost    int64  // offsets that retention dropped unsettled
+
+	// In memory.
+	next     int64  // the first offset that was never handed out in this life
+	ready    ranges // below next and to be delivered again; N is 1
+	inFlight int64  // offsets under a lease or waiting for a delayed redelivery
+
+	// generation counts the seeks: commands made before a seek mean nothing
+	// after it.
+	generation uint32
+}
+
+// groupRecord is the stored form of a group.
+type groupRecord struct {
+	_msgpack struct{} `msgpack:",as_array"` //nolint:unused // read by msgpack
+	Created  int64    // milliseconds since 1970 UTC
+}
+
+// progressRecord is the stored form of a progress.
+type progressRecord struct {
+	_msgpack struct{} `msgpack:",as_array"` //nolint:unused // read by msgpack
+	Cursor   int64
+	Lost     int64
+	Settled  []int64
+	Counts   []int64
+}
+
+func groupKey(q *Queue, name string) string {
+	return fmt.Sprintf("%s%016x/%s", keyGroup, q.record.ID, name)
+}
+
+func (p *progress) key() string {
+	return fmt.Sprintf("%s%016x/%04x/%s", keyProgress, p.group.queue.record.ID, p.partition, p.group.name)
+}
+
+func (p *progress) encode() []byte {
+	return encode(progressRecord{Cursor: p.cursor, Lost: p.lost, Settled: p.settled.flat(), Counts: p.counts.flat()})
+}
+
+func newGroup(q *Queue, name string) *group {
+	g := &group{queue: q, name: name, receivers: make(map[*Receiver]bool), leases: make(map[uint64]*lease)}
+	for i := range q.partitions {
+		g.parts = append(g.parts, &progress{group: g, partition: i})
+	}
+	q.groups[name] = g
+	return g
+}
+
+func loadGroup(queues map[uint64]*Queue, key string, value []byte) error {
+	var id uint64
+	rest := strings.TrimPrefix(key, keyGroup)
+	idText, name, ok := strings.Cut(rest, "/")
+	if _, err := fmt.Sscanf(idText, "%016x", &id); err != nil || !ok || queues[id] == nil {
+		return damaged(key, fmt.Errorf("a group of a queue that is not there"))
+	}
+	if err := decode(key, value, new(groupRecord)); err != nil {
+		return err
+	}
+	newGroup(queues[id], name)
+	return nil
+}
+
+func loadProgress(queues map[uint64]*Queue, key string, value []byte) error {
+	var id uint64
+	var partition int
+	parts := strings.SplitN(strings.TrimPrefix(key, keyProgress), "/", 3)
+	if len(parts) != 3 {
+		return damaged(key, fmt.Errorf("a malformed key"))
+	}
+	_, err1 := fmt.Sscanf(parts[0], "%016x", &id)
+	_, err2 := fmt.Sscanf(parts[1], "%04x", &partition)
+	q := queues[id]
+	if err1 != nil || err2 != nil || q == nil || q.groups[parts[2]] == nil || partition >= len(q.partitions) {
+		return damaged(key, fmt.Errorf("progress of a group that is not there"))
+	}
+	var r progressRecord
+	if err := msgpack.Unmarshal(value, &r); err != nil {
+		return damaged(key, err)
+	}
+	p := q.groups[parts[2]].parts[partition]
+	var ok1, ok2 bool
+	p.settled, ok1 = unflat(r.Settled)
+	p.counts, ok2 = unflat(r.Counts)
+	if !ok1 || !ok2 || r.Cursor < 0 || r.Cursor > q.partitions[partition].next {
+		return damaged(key, fmt.Errorf("progress that cannot be"))
+	}
+	p.cursor, p.lost, p.next = r.Cursor, r.Lost, r.Cursor
+	return nil
+}
+
+// settle marks offsets as done. It is called when a command is applied.
+func (p *progress) settle(from, to int64) {
+	p.settled.add(max(from, p.cursor), to)
+	p.counts.remove(from, to)
+	p.ready.remove(from, to)
+	if len(p.settled) > 0 && p.settled[0].From <= p.cursor {
+		p.cursor = p.settled[0].To
+		p.settled = p.settled[1:]
+	}
+	p.next = max(p.next, p.cursor)
+}
+
+// isSettled reports whether all offsets of a range are settled.
+func (p *progress) isSettled(from, to int64) bool {
+	from = max(from, p.cursor)
+	if from >= to {
+		return true
+	}
+	n, end := p.settled.at(from, to)
+	return n != 0 && end == to
+}
+
+// moveTo makes offset the cursor and forgets everything else.
+func (p *progress) moveTo(offset int64) {
+	p.cursor, p.next = offset, offset
+	p.settled, p.counts, p.ready = nil, nil, nil
+	for id, l := range p.group.leases {
+		if l.progress == p {
+			p.group.drop(id)
+		}
+	}
+	p.inFlight = 0
+	p.generation++
+}
+
+// trim tells that offsets below begin are gone.
+func (p *progress) trim(begin int64) (changed bool) {
+	if p.cursor >= begin {
+		return false
+	}
+	p.lost += begin - p.cursor - p.settled.within(p.cursor, begin).count()
+	p.settle(p.cursor, begin)
+	return true
+}
+
+// take picks the next run of deliverable offsets, at most limit, all with the
+// same number of earlier deliveries. Redeliveries come first.
+func (p *progress) take(end, limit int64) (from, to int64, count int32, ok bool) {
+	if len(p.ready) > 0 {
+		from, to = p.ready[0].From, min(p.ready[0].To, p.ready[0].From+limit)
+		count, to = p.counts.at(from, to)
+		p.ready.remove(from, to)
+		return from, to, count, true
+	}
+	for p.next < end {
+		settled, run := p.settled.at(p.next, end)
+		if settled != 0 {
+			p.next = run
+			continue
+		}
+		if len(p.settled) > maxHoles || p.inFlight >= maxInFlight {
+			return 0, 0, 0, false
+		}
+		from = p.next
+		count, to = p.counts.at(from, min(run, from+limit))
+		p.next = to
+		return from, to, count, true
+	}
+	return 0, 0, 0, false
+}
+
+// wakeForWork wakes a receiver when there is something for it.
+func (g *group) wakeForWork() {
+	if len(g.waiting) > 0 && g.hasWork() {
+		g.wakeOne()
+	}
+}
+
+// wakeOne wakes the receiver that waits longest. It passes the wake on when it
+// leaves messages behind.
+func (g *group) wakeOne() {
+	if len(g.waiting) > 0 {
+		r := g.waiting[0]
+		g.waiting = g.waiting[1:]
+		r.wake <- struct{}{}
+	}
+}
+
+func (g *group) forgetWaiting(r *Receiver) {
+	for i, w := range g.waiting {
+		if w == r {
+			g.waiting = append(g.waiting[:i], g.waiting[i+1:]...)
+			return
+		}
+	}
+}
+
+// hasWork reports whether a receiver would get something now.
+func (g *group) hasWork() bool {
+	for i, p := range g.parts {
+		if len(p.ready) > 0 || p.next < g.queue.partitions[i].end {
+			return true
+		}
+	}
+	return false
+}
+
+// remove ends the group and deletes what is stored of it.
+func (g *group) remove(tx *transaction) {
+	g.removed = true
+	if g.timer != nil {
+		g.timer.Stop()
+	}
+	for r := range g.receivers {
+		r.end()
+	}
+	tx.batch.Delete(groupKey(g.queue, g.name))
+	for _, p := range g.parts {
+		tx.batch.Delete(p.key())
+	}
+	delete(g.queue.groups, g.name)
+}
+
+// createGroup makes a group that begins at the given offsets.
+type createGroup struct {
+	queue   *Queue
+	name    string
+	cursors []int64
+}
+
+func (c *createGroup) apply(_ *Broker, tx *transaction) error {
+	q := c.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch {
+	case q.deleted:
+		return notFound("bind", q.name)
+	case q.groups[c.name] != nil:
+		return nil
+	case len(q.groups) >= MaxGroups:
+		return om.NewError(om.CodeBadParameter, "bind", q.name, "the queue has %d groups, which are the most; delete one that is not needed", MaxGroups)
+	}
+	g := newGroup(q, c.name)
+	tx.batch.Put(groupKey(q, c.name), encode(groupRecord{Created: tx.now}))
+	for i, p := range g.parts {
+		p.cursor = min(max(c.cursors[i], q.partitions[i].begin), q.partitions[i].next)
+		p.next = p.cursor
+		tx.dirty[p] = true
+	}
+	return nil
+}
+
+// deleteGroup forgets a group.
+type deleteGroup struct {
+	queue *Queue
+	name  string
+}
+
+func (c *deleteGroup) apply(_ *Broker, tx *transaction) error {
+	c.queue.mu.Lock()
+	defer c.queue.mu.Unlock()
+	g := c.queue.groups[c.name]
+	if g == nil {
+		return noGroup("delete group", c.queue.name, c.name)
+	}
+	g.remove(tx)
+	return nil
+}
+
+func noGroup(op, queue, name string) error {
+	return om.NewError(om.CodeGroupNotFound, op, queue, "the queue knows no group %q", name)
+}
+
+// seekGroup moves a group to the given offsets; it makes the group when it is
+// not there.
+type seekGroup createGroup
+
+func (c *seekGroup) apply(b *Broker, tx *transaction) error {
+	if err := (*createGroup)(c).apply(b, tx); err != nil {
+		return err
+	}
+	q := c.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	g := q.groups[c.name]
+	for i, p := range g.parts {
+		p.moveTo(min(max(c.cursors[i], q.partitions[i].begin), q.partitions[i].next))
+		tx.dirty[p] = true
+	}
+	tx.committed = append(tx.committed, func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		g.wakeOne()
+	})
+	return nil
+}
+
+// trim tells that retention drops entries of logs.
+type trim struct{ Starts map[uint64]int64 }
+
+func (c *trim) apply(b *Broker, tx *transaction) error {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	for log, start := range c.Starts {
+		owner, ok := b.logs[log]
+		if !ok {
+			continue
+		}
+		q := owner.queue
+		q.mu.Lock()
+		if p := q.partitions[owner.partition]; p.begin < start {
+			p.begin = start
+			for _, g := range q.groups {
+				if g.parts[owner.partition].trim(start) {
+					tx.dirty[g.parts[owner.partition]] = true
+				}
+			}
+		}
+		q.mu.Unlock()
+	}
+	return nil
+}
+
+var _ heap.Interface = (*leaseHeap)(nil)

@@ -1,0 +1,177 @@
+package broker
+
+import (
+	"container/heap"
+	"time"
+)
+
+// lease holds offsets back from other receivers until it ends. A lease without
+// a receiver is a delayed redelivery.
+type lease struct {
+	id       uint64
+	progress *progress
+	receiver *Receiver
+	left     ranges // what is not settled yet
+	ends     time.Time
+	index    int // in the heap
+}
+
+// leaseBits is how many bits of a lease's number count the leases of one life
+// of the broker.
+const leaseBits = 44
+
+// lease makes a lease over offsets. Its number has the broker's epoch in front,
+// so that numbers of an earlier life mean nothing.
+func (g *group) lease(p *progress, r *Receiver, from, to int64, ends time.Time) *lease {
+	g.lastLease++
+	l := &lease{
+		id:       uint64(g.queue.b.epoch)<<leaseBits | g.lastLease,
+		progress: p, receiver: r, ends: ends,
+		left: ranges{{from, to, 1}},
+	}
+	p.inFlight += to - from
+	g.leases[l.id] = l
+	heap.Push(&g.ends, l)
+	g.schedule()
+	return l
+}
+
+// settleLease takes offsets out of a lease; it ends when nothing is left.
+func (g *group) settleLease(l *lease, from, to int64) {
+	before := l.left.count()
+	l.left.remove(from, to)
+	l.progress.inFlight -= before - l.left.count()
+	if len(l.left) == 0 {
+		g.drop(l.id)
+	}
+}
+
+// drop forgets a lease and what is left of it.
+func (g *group) drop(id uint64) {
+	l := g.leases[id]
+	l.progress.inFlight -= l.left.count()
+	delete(g.leases, id)
+	heap.Remove(&g.ends, l.index)
+}
+
+// extend lets a lease end later or earlier.
+func (g *group) extend(l *lease, ends time.Time) {
+	l.ends = ends
+	heap.Fix(&g.ends, l.index)
+	g.schedule()
+}
+
+// schedule sets the timer to the end of the first lease.
+func (g *group) schedule() {
+	if len(g.ends) == 0 || g.removed {
+		return
+	}
+	first := g.ends[0].ends
+	switch {
+	case g.timer == nil:
+		g.timer = time.AfterFunc(time.Until(first), g.expire)
+	case g.timerAt.IsZero() || first.Before(g.timerAt):
+		g.timer.Reset(time.Until(first))
+	default:
+		return // it fires early enough, and then is set anew
+	}
+	g.timerAt = first
+}
+
+// expire ends the leases whose time has come: it runs when the timer fires.
+func (g *group) expire() {
+	q := g.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	g.timerAt = time.Time{}
+	now := time.Now()
+	for len(g.ends) > 0 && !g.ends[0].ends.After(now) {
+		l := g.ends[0]
+		left := l.left
+		g.drop(l.id)
+		if l.receiver == nil {
+			for _, s := range left {
+				l.progress.ready.add(s.From, s.To)
+			}
+			g.wakeOne()
+		} else {
+			g.giveBack(l.progress, left, 0)
+		}
+	}
+	g.schedule()
+}
+
+// giveBack has offsets counted as delivered once more and then delivered again,
+// after a delay. They are in nobody's hands until the command is applied.
+func (g *group) giveBack(p *progress, left ranges, delay time.Duration) *pending {
+	c := &release{progress: p, left: left, generation: p.generation}
+	if delay > 0 {
+		c.due = time.Now().Add(delay)
+	}
+	wait := &pending{cmd: c, done: make(chan error, 1)}
+	g.queue.b.commits.enqueue(wait)
+	return wait
+}
+
+// release ends deliveries without settling them.
+type release struct {
+	progress   *progress
+	left       ranges
+	due        time.Time // of the redelivery; zero is at once
+	generation uint32
+}
+
+func (c *release) apply(_ *Broker, tx *transaction) error {
+	p := c.progress
+	g := p.group
+	g.queue.mu.Lock()
+	defer g.queue.mu.Unlock()
+	if g.removed || c.generation != p.generation {
+		return nil
+	}
+	for _, s := range c.left {
+		// Others may have been settled meanwhile, by retention for example.
+		from, to := max(s.From, p.cursor), min(s.To, p.next)
+		for from < to {
+			settled, end := p.settled.at(from, to)
+			if settled == 0 {
+				p.counts.increment(from, end)
+				if c.due.IsZero() {
+					p.ready.add(from, end)
+				} else {
+					g.lease(p, nil, from, end, c.due)
+				}
+			}
+			from = end
+		}
+	}
+	tx.dirty[p] = true
+	g.wakeOne()
+	return nil
+}
+
+// leaseHeap orders leases by their end.
+type leaseHeap []*lease
+
+func (h leaseHeap) Len() int           { return len(h) }
+func (h leaseHeap) Less(i, j int) bool { return h[i].ends.Before(h[j].ends) }
+func (h leaseHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+
+// Push is part of heap.Interface.
+func (h *leaseHeap) Push(x any) {
+	l := x.(*lease)
+	l.index = len(*h)
+	*h = append(*h, l)
+}
+
+// Pop is part of heap.Interface.
+func (h *leaseHeap) Pop() any {
+	old := *h
+	l := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	return l
+}

@@ -1,0 +1,63 @@
+package broker
+
+import (
+	"fmt"
+
+	om "github.com/openmessaging/openmessaging-go/openmessaging"
+)
+
+// Limits of the broker. What is over them is refused with the status code
+// named.
+const (
+	MaxNamespaces    = 1000      // CodeMaxNamespaces
+	MaxQueues        = 10_000    // CodeMaxQueues
+	MaxPartitions    = 1024      // of a queue; CodeBadParameter
+	MaxGroups        = 10_000    // of a queue; CodeBadParameter
+	MaxNameLength    = 255       // of names, bytes; CodeBadParameter
+	MaxDescription   = 4 << 10   // of a queue's description, bytes; CodeBadParameter
+	MaxBody          = 16 << 20  // of a message, bytes; CodeBodyTooLarge
+	MaxProperties    = 256 << 10 // of a message, bytes; CodePropertiesTooLarge
+	MaxHeader        = 64 << 10  // of a message, bytes; CodeHeaderTooLarge
+	MaxChunkMessages = 65536     // in one chunk; CodeBadParameter
+	MaxReceive       = 65536     // messages in one receive; CodeBadParameter
+)
+
+const (
+	// maxInFlight bounds the unsettled deliveries of a group in one partition;
+	// more are not handed out until some are settled.
+	maxInFlight = 1 << 20
+	// maxHoles bounds the pieces into which unordered settling cuts a group's
+	// progress; beyond it nothing new is handed out until holes close.
+	maxHoles = 1 << 14
+	// receiveBytes ends a receive that has that much.
+	receiveBytes = 8 << 20
+	// pendingBytes bounds what waits for the committer; publishers block.
+	pendingBytes = 128 << 20
+	// commitBytes and commitCommands bound what one commit takes.
+	commitBytes    = 4 << 20
+	commitCommands = 4096
+)
+
+// checkName holds the rules of names: 1 to 255 of the letters, digits and
+// . _ - % | / ~ $, without "//".
+func checkName(op, what, name string) error {
+	bad := func(why string) error {
+		return om.NewError(om.CodeBadParameter, op, name, "the %s's name %s; names are 1 to %d letters, digits and . _ - %% | / ~ $", what, why, MaxNameLength)
+	}
+	switch {
+	case name == "":
+		return bad("is empty")
+	case len(name) > MaxNameLength:
+		return om.NewError(om.CodeBadParameter, op, name[:40]+"…", "the %s's name has %d bytes, %d are the most", what, len(name), MaxNameLength)
+	}
+	for i, c := range []byte(name) {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		case c == '.', c == '_', c == '-', c == '%', c == '|', c == '~', c == '$':
+		case c == '/' && (i == 0 || name[i-1] != '/') && what != "namespace":
+		default:
+			return bad(fmt.Sprintf("holds %q at byte %d", c, i))
+		}
+	}
+	return nil
+}

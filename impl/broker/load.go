@@ -1,0 +1,91 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/vmihailenco/msgpack/v5"
+
+	"github.com/openmessaging/openmessaging-go/impl/store"
+)
+
+// load takes up the state of the store.
+func (b *Broker) load() error {
+	queues := make(map[uint64]*Queue)
+	var progress []func() error // after all queues and groups are known
+	err := b.store.State(func(key string, value []byte) error {
+		switch kind, rest, _ := strings.Cut(key, "/"); {
+		case key == keyIDs:
+			return decode(key, value, &b.ids)
+		case kind+"/" == keyNamespace:
+			b.namespaces[rest] = true
+		case kind+"/" == keyQueue:
+			var r queueRecord
+			if err := decode(key, value, &r); err != nil {
+				return err
+			}
+			if r.Partitions < 1 || r.Partitions > MaxPartitions {
+				return damaged(key, errors.New("a queue without partitions"))
+			}
+			queues[r.ID] = b.addQueue(r)
+		case kind+"/" == keyGroup:
+			progress = append(progress, func() error { return loadGroup(queues, key, value) })
+		case kind+"/" == keyProgress:
+			progress = append(progress, func() error { return loadProgress(queues, key, value) })
+		default:
+			return damaged(key, errors.New("this program does not know such a key"))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, q := range queues {
+		for _, p := range q.partitions {
+			begin, next, ok, err := b.store.Bounds(p.log)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				return damaged(q.name, fmt.Errorf("log %d of the queue is missing", p.log))
+			}
+			p.begin, p.end, p.next = begin, next, next
+		}
+	}
+	// "g/" sorts before "p/", so groups are made before their progress.
+	for _, f := range progress {
+		if err := f(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func decode(key string, value []byte, v any) error {
+	if err := msgpack.Unmarshal(value, v); err != nil {
+		return damaged(key, err)
+	}
+	return nil
+}
+
+func damaged(key string, err error) error {
+	return fmt.Errorf("%w: state %q: %w", store.ErrCorrupt, key, err)
+}
+
+// CheckState tells whether a state value can be decoded, for checking a store.
+func CheckState(key string, value []byte) error {
+	switch kind, _, _ := strings.Cut(key, "/"); kind + "/" {
+	case keyNamespace:
+		return nil
+	case keyIDs + "/":
+		return decode(key, value, new(idsRecord))
+	case keyQueue:
+		return decode(key, value, new(queueRecord))
+	case keyGroup:
+		return decode(key, value, new(groupRecord))
+	case keyProgress:
+		return decode(key, value, new(progressRecord))
+	}
+	return damaged(key, errors.New("this program does not know such a key"))
+}

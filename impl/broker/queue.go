@@ -1,0 +1,75 @@
+package broker
+
+import (
+	"hash/fnv"
+	"sync"
+	"sync/atomic"
+
+	om "github.com/openmessaging/openmessaging-go/openmessaging"
+)
+
+// Queue is a queue of a broker. It stays valid until the queue is deleted;
+// operations then give the destination class.
+type Queue struct {
+	b      *Broker
+	record queueRecord
+	name   string // "namespace://queue"
+	turn   atomic.Uint32
+
+	mu         sync.Mutex
+	partitions []*partition // the slice itself never changes
+	groups     map[string]*group
+	deleted    bool
+	grown      chan struct{} // closed when messages come; nil when nobody waits
+}
+
+// partition is one log of a queue.
+type partition struct {
+	log   uint64
+	begin int64 // oldest stored offset
+	end   int64 // behind the newest committed message
+	next  int64 // behind the newest applied message; the committer's own
+}
+
+// Name returns "namespace://queue".
+func (q *Queue) Name() string { return q.name }
+
+// Partitions returns how many partitions the queue has.
+func (q *Queue) Partitions() int { return len(q.partitions) }
+
+// Config returns the configuration of the queue.
+func (q *Queue) Config() om.QueueConfig {
+	return om.QueueConfig{Name: q.name, Partitions: len(q.partitions), Description: q.record.Description}
+}
+
+// PartitionOf returns the partition of a message key: the same for equal keys
+// (R033).
+func (q *Queue) PartitionOf(key string) int32 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(key))
+	return int32(h.Sum64() % uint64(len(q.partitions)))
+}
+
+// NextPartition returns the partitions in turn, for messages without a key.
+func (q *Queue) NextPartition() int32 {
+	return int32((q.turn.Add(1) - 1) % uint32(len(q.partitions)))
+}
+
+// partition returns a partition by number.
+func (q *Queue) partition(op string, n int32) (*partition, error) {
+	if n < 0 || int(n) >= len(q.partitions) {
+		return nil, om.NewError(om.CodeBadParameter, op, q.name, "partition %d is not in 0 to %d", n, len(q.partitions)-1)
+	}
+	return q.partitions[n], nil
+}
+
+// PartitionInfos describes the partitions.
+func (q *Queue) PartitionInfos() []om.PartitionInfo {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	out := make([]om.PartitionInfo, len(q.partitions))
+	for i, p := range q.partitions {
+		out[i] = om.PartitionInfo{Queue: q.name, Partition: int32(i), Begin: p.begin, End: p.end}
+	}
+	return out
+}

@@ -1,0 +1,137 @@
+package broker
+
+import (
+	"context"
+	"time"
+
+	om "github.com/openmessaging/openmessaging-go/openmessaging"
+)
+
+// Receipts names deliveries: the offsets From ≤ offset < To of a partition,
+// all received under one lease.
+type Receipts struct {
+	Partition int32
+	Lease     uint64
+	From, To  int64
+}
+
+// Ack settles deliveries and returns when that is durable. The result is nil
+// or has one error or nil for each of rs: what was settled before is no error
+// (G22), a lease that has ended gives CodeStaleReceipt (G23).
+func (r *Receiver) Ack(ctx context.Context, rs []Receipts) ([]error, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	c := &settle{group: r.group}
+	errs, err := r.each("ack", rs, func(l *lease, rc Receipts) {
+		for _, s := range l.left.within(rc.From, rc.To) {
+			c.done = append(c.done, settled{l.progress, l.progress.generation, s.From, s.To})
+		}
+		r.group.settleLease(l, rc.From, rc.To)
+	})
+	if err == nil && len(c.done) > 0 {
+		err = r.group.queue.b.submit(ctx, c)
+	}
+	return errs, err
+}
+
+// Nack gives deliveries back, to be delivered again after delay, and returns
+// when that is durable. Results as of Ack.
+func (r *Receiver) Nack(ctx context.Context, rs []Receipts, delay time.Duration) ([]error, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	var waits []*pending
+	errs, err := r.each("nack", rs, func(l *lease, rc Receipts) {
+		if left := l.left.within(rc.From, rc.To); len(left) > 0 {
+			r.group.settleLease(l, rc.From, rc.To)
+			waits = append(waits, r.group.giveBack(l.progress, left, delay))
+		}
+	})
+	for _, p := range waits {
+		select {
+		case e := <-p.done:
+			if e != nil {
+				err = e
+			}
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return errs, err
+}
+
+// Extend lets the leases of deliveries end duration from now. A lease is
+// extended whole. Results as of Ack.
+func (r *Receiver) Extend(ctx context.Context, rs []Receipts, duration time.Duration) ([]error, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	ends := time.Now().Add(duration)
+	return r.each("extend", rs, func(l *lease, _ Receipts) { r.group.extend(l, ends) })
+}
+
+// each calls f with the lease of each receipt that is valid, under the queue's
+// lock, and returns the errors of the others.
+func (r *Receiver) each(op string, rs []Receipts, f func(*lease, Receipts)) (errs []error, err error) {
+	g := r.group
+	q := g.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if r.closed {
+		return nil, r.endErrorLocked()
+	}
+	fail := func(i int, err error) {
+		if errs == nil {
+			errs = make([]error, len(rs))
+		}
+		errs[i] = err
+	}
+	for i, rc := range rs {
+		if _, err := q.partition(op, rc.Partition); err != nil {
+			fail(i, err)
+			continue
+		}
+		p := g.parts[rc.Partition]
+		l := g.leases[rc.Lease]
+		switch {
+		case rc.From >= rc.To:
+			fail(i, om.NewError(om.CodeBadParameter, op, q.name, "no offsets from %d to %d", rc.From, rc.To))
+		case l != nil && l.progress == p && l.receiver == r:
+			f(l, rc)
+		case !p.isSettled(rc.From, rc.To):
+			fail(i, om.NewError(om.CodeStaleReceipt, op, q.name,
+				"the lease of partition %d, offset %d has ended and the message is delivered again; use a longer lease or extend it", rc.Partition, rc.From))
+		}
+	}
+	return errs, nil
+}
+
+// settle marks offsets as done for a group.
+type settle struct {
+	group *group
+	done  []settled
+}
+
+type settled struct {
+	progress   *progress
+	generation uint32
+	from, to   int64
+}
+
+func (c *settle) apply(_ *Broker, tx *transaction) error {
+	g := c.group
+	g.queue.mu.Lock()
+	defer g.queue.mu.Unlock()
+	if g.removed {
+		return noGroup("ack", g.queue.name, g.name)
+	}
+	for _, d := range c.done {
+		if d.generation == d.progress.generation {
+			d.progress.settle(d.from, d.to)
+			tx.dirty[d.progress] = true
+		}
+	}
+	g.wakeForWork()
+	return nil
+}

@@ -1,0 +1,95 @@
+package oms
+
+import (
+	"maps"
+	"bytes"
+	"os"
+	"sync"
+	"time"
+
+	om "github.com/openmessaging/openmessaging-go/openmessaging"
+)
+
+var hostname = sync.OnceValue(func() string {
+	name, err := os.Hostname()
+	if err != nil || name == "" {
+		return "localhost"
+	}
+	return name
+})
+
+// stamp sets the fields marked "set on send" and takes away what only the
+// provider may set. The message id follows when the provider has chosen it.
+func stamp(m *om.Message, born time.Time, host string) {
+	m.Version = om.SpecVersion
+	m.BornAt = born
+	m.BornHost = host
+	if m.MessageID != "" {
+		m.MessageID = ""
+	}
+	e := &m.Ext
+	if e.TransactionID != "" {
+		e.TransactionID = ""
+	}
+	if !e.StoredAt.IsZero() {
+		e.StoredAt = time.Time{}
+	}
+	if e.StoreHost != "" {
+		e.StoreHost = ""
+	}
+	e.DeliveryCount = 0
+}
+
+// bornNow returns the present time as BornAt gives it.
+func bornNow(now time.Time) time.Time { return now.UTC().Truncate(time.Millisecond) }
+
+// giveBack copies the fields marked "set on send" to the caller's message.
+func giveBack(target, sent *om.Message) {
+	target.Version = sent.Version
+	target.MessageID = sent.MessageID
+	target.BornAt = sent.BornAt
+	target.BornHost = sent.BornHost
+	target.Ext.TransactionID = sent.Ext.TransactionID
+	target.Ext.StoredAt = sent.Ext.StoredAt
+	target.Ext.StoreHost = sent.Ext.StoreHost
+	target.Ext.DeliveryCount = sent.Ext.DeliveryCount
+}
+
+// priorityOutOfRange reports a priority that is ignored (R040).
+func priorityOutOfRange(m *om.Message) bool { return m.Ext.Priority < 0 || m.Ext.Priority > 10 }
+
+// copyTo makes dst a copy of m that shares nothing that can change. Texts are
+// shared: they cannot.
+func copyTo(dst, m *om.Message) {
+	*dst = *m
+	dst.Properties = maps.Clone(m.Properties)
+	dst.Body = bytes.Clone(m.Body)
+	if priorityOutOfRange(dst) {
+		dst.Ext.Priority = 0
+	}
+}
+
+// sizeOf returns the body and property bytes of m, which batches and buffers
+// are measured by.
+func sizeOf(m *om.Message) int { return len(m.Body) + propertySize(m.Properties) }
+
+func propertySize(p om.Properties) int {
+	n := 0
+	for k, v := range p {
+		n += len(k)
+		switch v.Kind() {
+		case om.KindString:
+			s, _ := v.Text()
+			n += len(s)
+		case om.KindBinary:
+			s, _ := v.RawBytes()
+			n += len(s)
+		case om.KindObject:
+			o, _ := v.Object()
+			n += propertySize(o)
+		default:
+			n += 8
+		}
+	}
+	return n
+}
