@@ -45,7 +45,8 @@ func newBuffer(cfg om.ProducerConfig) *buffer {
 }
 
 // put hands a parcel over. It blocks while the buffer is full, unless the
-// producer is set to fail. nil means that the parcel is or will be finished.
+// producer is set to fail. nil means that the parcel has entered the queue and
+// will be finished.
 func (b *buffer) put(ctx context.Context, pc *parcel) error {
 	b.mu.Lock()
 	if b.refusal != nil {
@@ -72,12 +73,21 @@ func (b *buffer) put(ctx context.Context, pc *parcel) error {
 	case <-ctx.Done():
 	}
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	if pc.in == &b.blocked {
+	waiting := pc.in == &b.blocked
+	if waiting {
 		b.blocked.remove(pc)
-		return ended(ctx, "send", pc.destination())
+		b.grant()
 	}
-	return pc.refusal
+	admitted, refusal := pc.seq != 0, pc.refusal
+	b.mu.Unlock()
+	switch {
+	case waiting:
+		return ended(ctx, "send", pc.destination())
+	case admitted || refusal != nil:
+		return refusal
+	}
+	<-pc.done // given up meanwhile
+	return pc.err
 }
 
 // fits reports whether the queue has room; a parcel larger than the whole

@@ -117,13 +117,12 @@ func (p *producer) admit(op string, m *om.Message, now, born time.Time) error {
 }
 
 // prepare runs the Before hooks on a copy of the caller's message and admits it.
-func (p *producer) prepare(ctx context.Context, op string, m *om.Message) (trail, error) {
-	t, err := begin(ctx, p.hooks.load(), m)
+func (p *producer) prepare(ctx context.Context, links []*om.SendInterceptor, op string, m *om.Message, now time.Time) (trail, error) {
+	t, err := begin(ctx, links, m)
 	if err == nil {
 		if priorityOutOfRange(m) {
 			m.Ext.Priority = 0
 		}
-		now := time.Now()
 		err = p.admit(op, m, now, bornNow(now))
 	}
 	if err != nil {

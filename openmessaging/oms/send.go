@@ -2,6 +2,7 @@ package oms
 
 import (
 	"context"
+	"time"
 
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 )
@@ -12,7 +13,7 @@ func (p *producer) pack(ctx context.Context, m *om.Message) (*parcel, error) {
 		return nil, noMessage("send")
 	}
 	pc := newParcel(m)
-	t, err := p.prepare(ctx, "send", &pc.single)
+	t, err := p.prepare(ctx, p.hooks.load(), "send", &pc.single, time.Now())
 	if err != nil {
 		return nil, err
 	}

@@ -61,7 +61,7 @@ func (p *producer) check(ctx context.Context, ms []*om.Message, copies bool) *ba
 		case copies:
 			copyTo(&slab[i], m)
 			m = &slab[i]
-			t, err = p.prepare(ctx, "send", m)
+			t, err = p.prepare(ctx, links, "send", m, now)
 		case priorityOutOfRange(m):
 			shallow := *m
 			shallow.Ext.Priority = 0
@@ -118,8 +118,8 @@ func (b *batch) refuseRest() {
 	b.work, b.index, b.trails = nil, []int{}, nil
 }
 
-// slice returns the end of the part of work from i on that fits into one call.
-func (b *batch) slice(i int, cfg *om.ProducerConfig) (end, bytes int) {
+// part returns the end of the part of work from i on that fits into one call.
+func (b *batch) part(i int, cfg *om.ProducerConfig) (end, bytes int) {
 	for end = i; end < len(b.work) && end-i < cfg.BatchMessages; end++ {
 		size := sizeOf(b.work[end])
 		if end > i && bytes+size > cfg.BatchBytes {
@@ -151,7 +151,7 @@ func (p *producer) SendBatch(ctx context.Context, ms []*om.Message) ([]om.SendRe
 	results := make([]om.SendResult, len(ms))
 	first := true
 	for i := 0; i < len(b.work); {
-		end, _ := b.slice(i, &r.cfg)
+		end, _ := b.part(i, &r.cfg)
 		outs, whole := r.sendPart(ctx, b.work[i:end], first)
 		first = false
 		for k := range outs {

@@ -14,10 +14,10 @@ type batchJob struct {
 	future *om.Future[[]om.SendResult] // nil for one-way
 
 	mu      sync.Mutex
-	batch   *batch
+	batch   *batch // nil when cancelled
 	results []om.SendResult
-	parcels []*parcel // nil when cancelled
-	open    int       // parcels not finished, and one for the handing over
+	parcels []*parcel
+	open    int // parcels not finished, and one for the handing over
 }
 
 func (p *producer) SendBatchAsync(ctx context.Context, ms []*om.Message) *om.Future[[]om.SendResult] {
@@ -49,17 +49,15 @@ func (j *batchJob) post(ctx context.Context, p *producer, r *sendRun, ms []*om.M
 	local := append([]error(nil), b.errs...)
 	j.batch, j.results, j.open = b, make([]om.SendResult, len(ms)), 1
 	for i := 0; i < len(b.work); {
-		end, bytes := b.slice(i, &r.cfg)
+		end, bytes := b.part(i, &r.cfg)
 		pc := &parcel{msgs: b.work[i:end], bytes: bytes, done: make(chan struct{})}
 		if b.trails != nil {
 			pc.trails = b.trails[i:end]
 		}
 		at := i
 		pc.finished = func(pc *parcel) { j.collect(pc, at) }
-		if !j.add(pc) {
-			pc.claim()
-			pc.finish(nil, om.WrapError(context.Canceled, "send", pc.destination()))
-		} else if err := r.post(ctx, pc, watched); err != nil {
+		j.add(pc)
+		if err := r.post(ctx, pc, watched); err != nil {
 			if local == nil {
 				local = make([]error, len(ms))
 			}
@@ -73,16 +71,11 @@ func (j *batchJob) post(ctx context.Context, p *producer, r *sendRun, ms []*om.M
 	return local
 }
 
-// add notes a parcel; it reports false when the job has been cancelled.
-func (j *batchJob) add(pc *parcel) bool {
+func (j *batchJob) add(pc *parcel) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.open++
-	if j.batch == nil {
-		return false
-	}
 	j.parcels = append(j.parcels, pc)
-	return true
 }
 
 // collect takes the results of a parcel whose first message is number at of
@@ -130,4 +123,3 @@ func (j *batchJob) cancel(r *sendRun) {
 		pc.abandon(r.buffer, om.WrapError(context.Canceled, "send", pc.destination()))
 	}
 }
-

@@ -1,8 +1,8 @@
 package oms
 
 import (
-	"maps"
 	"bytes"
+	"maps"
 	"os"
 	"sync"
 	"time"

@@ -2,6 +2,7 @@ package oms
 
 import (
 	"context"
+	"time"
 
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 	"github.com/openmessaging/openmessaging-go/spi"
@@ -29,7 +30,7 @@ func (p *producer) Prepare(ctx context.Context, m *om.Message) (om.Transaction, 
 	}
 	half := new(om.Message)
 	copyTo(half, m)
-	passed, err := p.prepare(ctx, op, half)
+	passed, err := p.prepare(ctx, p.hooks.load(), op, half, time.Now())
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,222 @@
+package badger
+
+import (
+	"context"
+	"sync"
+
+	"github.com/openmessaging/openmessaging-go/impl/broker"
+	om "github.com/openmessaging/openmessaging-go/openmessaging"
+	"github.com/openmessaging/openmessaging-go/spi"
+)
+
+// conn implements spi.Conn, spi.Admin, spi.Describer, spi.Seeker, spi.Streamer,
+// spi.Pinger and spi.Asser.
+type conn struct {
+	broker       *broker.Broker
+	capabilities om.Capabilities
+	release      func() error
+
+	mu        sync.Mutex
+	receivers map[*receiver]bool
+	ended     bool
+	closed    chan struct{} // closed with the connection
+	closeErr  error
+}
+
+func newConn(b *broker.Broker, capabilities om.Capabilities, release func() error) *conn {
+	return &conn{
+		broker: b, capabilities: capabilities, release: release,
+		receivers: make(map[*receiver]bool), closed: make(chan struct{}),
+	}
+}
+
+// begin checks that an operation may begin.
+func (c *conn) begin(ctx context.Context, op, resource string) error {
+	select {
+	case <-c.closed:
+		return om.NewError(om.CodeClosed, op, resource, "the connection is closed")
+	default:
+		return ctx.Err()
+	}
+}
+
+func (c *conn) Capabilities() om.Capabilities { return c.capabilities }
+
+func (c *conn) NewSender(ctx context.Context, _ spi.SenderConfig) (spi.Sender, error) {
+	if err := c.begin(ctx, "new sender", ""); err != nil {
+		return nil, err
+	}
+	return newSender(c), nil
+}
+
+func (c *conn) NewReceiver(ctx context.Context, cfg spi.ReceiverConfig) (spi.Receiver, error) {
+	if err := c.begin(ctx, "bind", cfg.Queue); err != nil {
+		return nil, err
+	}
+	br, err := c.broker.NewReceiver(ctx, cfg.Queue, cfg.Group, cfg.Start, cfg.Lease)
+	if err != nil {
+		return nil, err
+	}
+	r := &receiver{conn: c, broker: br, queue: cfg.Queue}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		_ = br.Close(ctx)
+		return nil, om.NewError(om.CodeClosed, "bind", cfg.Queue, "the connection is closed")
+	}
+	c.receivers[r] = true
+	return r, nil
+}
+
+func (c *conn) Close(ctx context.Context) error {
+	c.mu.Lock()
+	if c.ended {
+		c.mu.Unlock()
+		<-c.closed
+		return c.closeErr
+	}
+	c.ended = true
+	receivers := c.receivers
+	c.mu.Unlock()
+	for r := range receivers {
+		if err := r.broker.Close(ctx); err != nil && c.closeErr == nil && c.broker.Err() == nil {
+			c.closeErr = err
+		}
+	}
+	if err := c.release(); err != nil {
+		c.closeErr = err
+	}
+	close(c.closed)
+	return c.closeErr
+}
+
+func (c *conn) Ping(ctx context.Context) error {
+	if err := c.begin(ctx, "ping", ""); err != nil {
+		return err
+	}
+	return c.broker.Ping(ctx)
+}
+
+// As gives the *broker.Broker to who asks for it.
+func (c *conn) As(target any) bool {
+	b, ok := target.(**broker.Broker)
+	if ok {
+		*b = c.broker
+	}
+	return ok
+}
+
+func (c *conn) CreateNamespace(ctx context.Context, name string) error {
+	if err := c.begin(ctx, "create namespace", name); err != nil {
+		return err
+	}
+	return c.broker.CreateNamespace(ctx, name)
+}
+
+func (c *conn) DeleteNamespace(ctx context.Context, name string) error {
+	if err := c.begin(ctx, "delete namespace", name); err != nil {
+		return err
+	}
+	return c.broker.DeleteNamespace(ctx, name)
+}
+
+func (c *conn) Namespaces(ctx context.Context) ([]string, error) {
+	if err := c.begin(ctx, "list namespaces", ""); err != nil {
+		return nil, err
+	}
+	return c.broker.Namespaces(), nil
+}
+
+func (c *conn) CreateQueue(ctx context.Context, q om.QueueConfig) error {
+	if err := c.begin(ctx, "create queue", q.Name); err != nil {
+		return err
+	}
+	return c.broker.CreateQueue(ctx, q)
+}
+
+func (c *conn) DeleteQueue(ctx context.Context, name string) error {
+	if err := c.begin(ctx, "delete queue", name); err != nil {
+		return err
+	}
+	return c.broker.DeleteQueue(ctx, name)
+}
+
+func (c *conn) Queue(ctx context.Context, name string) (om.QueueConfig, error) {
+	q, err := c.queue(ctx, "describe queue", name)
+	if err != nil {
+		return om.QueueConfig{}, err
+	}
+	return q.Config(), nil
+}
+
+func (c *conn) queue(ctx context.Context, op, name string) (*broker.Queue, error) {
+	if err := c.begin(ctx, op, name); err != nil {
+		return nil, err
+	}
+	return c.broker.Queue(op, name)
+}
+
+func (c *conn) Queues(ctx context.Context, namespace string) ([]om.QueueConfig, error) {
+	if err := c.begin(ctx, "list queues", namespace); err != nil {
+		return nil, err
+	}
+	queues, err := c.broker.Queues(namespace)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]om.QueueConfig, len(queues))
+	for i, q := range queues {
+		out[i] = q.Config()
+	}
+	return out, nil
+}
+
+func (c *conn) DeleteGroup(ctx context.Context, queue, group string) error {
+	if err := c.begin(ctx, "delete group", queue); err != nil {
+		return err
+	}
+	return c.broker.DeleteGroup(ctx, queue, group)
+}
+
+func (c *conn) Partitions(ctx context.Context, queue string) ([]om.PartitionInfo, error) {
+	q, err := c.queue(ctx, "list partitions", queue)
+	if err != nil {
+		return nil, err
+	}
+	return q.PartitionInfos(), nil
+}
+
+func (c *conn) Groups(ctx context.Context, queue string) ([]om.GroupInfo, error) {
+	q, err := c.queue(ctx, "list groups", queue)
+	if err != nil {
+		return nil, err
+	}
+	return q.Groups(), nil
+}
+
+func (c *conn) SeekGroup(ctx context.Context, queue, group string, p om.Position) error {
+	if err := c.begin(ctx, "seek", queue); err != nil {
+		return err
+	}
+	return c.broker.SeekGroup(ctx, queue, group, p)
+}
+
+func (c *conn) Resolve(ctx context.Context, queue string, partition int32, p om.Position) (int64, error) {
+	q, err := c.queue(ctx, "seek", queue)
+	if err != nil {
+		return 0, err
+	}
+	return q.Resolve(partition, p)
+}
+
+func (c *conn) ReadAt(ctx context.Context, queue string, partition int32, offset int64, limit int) ([]spi.Received, error) {
+	q, err := c.queue(ctx, "read", queue)
+	if err != nil {
+		return nil, err
+	}
+	spans, err := q.Read(ctx, partition, offset, limit)
+	if err != nil {
+		return nil, err
+	}
+	return decode(spans, queue, c.broker.Host(), false)
+}
