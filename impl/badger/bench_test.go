@@ -44,7 +44,7 @@ func benchMessages(n int) []*om.Message {
 // goroutines; a message is an operation.
 func BenchmarkPublish(b *testing.B) {
 	c := openConn(b, URL(b.TempDir()))
-	publish(b, c, 8, b.N)
+	publish(b, c, 32, b.N)
 }
 
 func publish(b *testing.B, c spi.Conn, producers, messages int) {

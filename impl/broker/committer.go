@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -32,12 +33,29 @@ type committer struct {
 	queue   []*pending
 	stopped bool
 
+	// Those who were just answered often come back at once. Under load the
+	// next commit waits a little for them: as many as expected, no longer than
+	// patience.
+	expected int
+	patience time.Duration
+	hurry    *time.Timer // ends the wait
+	hurried  bool
+
 	tx transaction
 }
+
+// maxPatience bounds how long a commit waits for more commands.
+const maxPatience = time.Millisecond
 
 func newCommitter(b *Broker) *committer {
 	c := &committer{b: b}
 	c.wake = sync.NewCond(&c.mu)
+	c.hurry = time.AfterFunc(maxPatience, func() {
+		c.mu.Lock()
+		c.hurried = true
+		c.wake.Signal()
+		c.mu.Unlock()
+	})
 	return c
 }
 
@@ -50,7 +68,7 @@ func (c *committer) enqueue(p *pending) {
 		return
 	}
 	c.queue = append(c.queue, p)
-	if len(c.queue) == 1 {
+	if n := len(c.queue); n == 1 || n == c.expected {
 		c.wake.Signal()
 	}
 	c.mu.Unlock()
@@ -62,6 +80,7 @@ func (c *committer) stop() {
 	c.stopped = true
 	c.wake.Signal()
 	c.mu.Unlock()
+	c.hurry.Stop()
 }
 
 // gather blocks for commands and takes as many as one commit may hold.
@@ -73,6 +92,14 @@ func (c *committer) gather(group []*pending) []*pending {
 			return nil
 		}
 		c.wake.Wait()
+	}
+	if len(c.queue) < c.expected && !c.stopped {
+		c.hurried = false
+		c.hurry.Reset(c.patience)
+		for len(c.queue) < c.expected && !c.hurried && !c.stopped {
+			c.wake.Wait()
+		}
+		c.hurry.Stop()
 	}
 	bytes, n := 0, 0
 	for n < len(c.queue) && n < commitCommands && (n == 0 || bytes+c.queue[n].bytes <= commitBytes) {
@@ -92,20 +119,31 @@ func (c *committer) run() {
 		if group = c.gather(group); group == nil {
 			return
 		}
-		c.commit(group)
+		began := time.Now()
+		rest := c.commit(group)
 		c.retain()
+		c.mu.Lock()
+		c.queue = append(rest, c.queue...)
+		c.expected = min(len(group)+len(c.queue), commitCommands)
+		c.patience = min(time.Since(began)/4, maxPatience)
+		c.mu.Unlock()
 	}
 }
 
 // commit applies a group of commands, writes what they change, and answers.
-func (c *committer) commit(group []*pending) {
+// What would make the commit too big is returned, for the next one.
+func (c *committer) commit(group []*pending) (rest []*pending) {
 	if err := c.b.store.Err(); err != nil {
 		c.refuse(group, err)
-		return
+		return nil
 	}
 	c.admit(group)
 	c.tx.begin(time.Now().UnixMilli())
-	for _, p := range group {
+	for i, p := range group {
+		if i > 0 && c.tx.weight() > commitBytes {
+			group, rest = group[:i], slices.Clone(group[i:])
+			break
+		}
 		if p.err == nil {
 			p.err = p.cmd.apply(c.b, &c.tx)
 		}
@@ -113,8 +151,8 @@ func (c *committer) commit(group []*pending) {
 	c.tx.encodeProgress()
 	if !c.tx.batch.Empty() {
 		if _, err := c.b.store.Commit(&c.tx.batch); err != nil {
-			c.refuse(group, err)
-			return
+			c.refuse(append(group, rest...), err)
+			return nil
 		}
 	}
 	for _, f := range c.tx.committed {
@@ -123,6 +161,7 @@ func (c *committer) commit(group []*pending) {
 	for _, p := range group {
 		p.answer(p.err)
 	}
+	return rest
 }
 
 // refuse answers all commands with an error of the store.
@@ -167,11 +206,14 @@ func (c *committer) retain() {
 	if !ok {
 		return
 	}
-	p := &pending{cmd: &trim{Starts: expired.Starts}, done: make(chan error, 1)}
-	c.commit([]*pending{p})
-	if err := <-p.done; err == nil {
-		c.b.store.Drop(expired)
+	for _, cmd := range c.b.trims(expired.Starts) {
+		p := &pending{cmd: cmd, done: make(chan error, 1)}
+		c.commit([]*pending{p})
+		if <-p.done != nil {
+			return
+		}
 	}
+	c.b.store.Drop(expired)
 }
 
 // transaction is what a group of commands changes.
@@ -179,6 +221,7 @@ type transaction struct {
 	now       int64 // milliseconds since 1970 UTC; never runs backwards
 	batch     store.Batch
 	dirty     map[*progress]bool // to be encoded once, at the end
+	dirtySize int                // about the bytes of dirty
 	committed []func()           // called after the commit, before the answers
 }
 
@@ -190,8 +233,20 @@ func (t *transaction) begin(now int64) {
 		t.dirty = make(map[*progress]bool)
 	}
 	clear(t.dirty)
+	t.dirtySize = 0
 	t.committed = t.committed[:0]
 }
+
+// touch notes that a progress has changed.
+func (t *transaction) touch(p *progress) {
+	if !t.dirty[p] {
+		t.dirty[p] = true
+		t.dirtySize += 100 + 3*9*(len(p.settled)+len(p.counts))
+	}
+}
+
+// weight returns about how many bytes the commit will have.
+func (t *transaction) weight() int { return t.batch.Bytes() + t.dirtySize }
 
 func (t *transaction) encodeProgress() {
 	for p := range t.dirty {
@@ -222,7 +277,7 @@ func (*retainTick) apply(b *Broker, tx *transaction) error {
 	return nil
 }
 
-// unavailable is the answer to what names something that is not there any more.
+// notFound is the answer to what names something that is not there any more.
 func notFound(op, queue string) error {
 	return om.NewError(om.CodeDestinationNotFound, op, queue, "no queue has that name; create it first")
 }

@@ -266,15 +266,16 @@ func (c *createGroup) apply(_ *Broker, tx *transaction) error {
 		return notFound("bind", q.name)
 	case q.groups[c.name] != nil:
 		return nil
-	case len(q.groups) >= MaxGroups:
-		return om.NewError(om.CodeBadParameter, "bind", q.name, "the queue has %d groups, which are the most; delete one that is not needed", MaxGroups)
+	case (len(q.groups)+1)*len(q.partitions) > MaxGroupPartitions:
+		return om.NewError(om.CodeBadParameter, "bind", q.name,
+			"the queue has %d groups and %d partitions, and the product cannot be more than %d; delete a group that is not needed", len(q.groups), len(q.partitions), MaxGroupPartitions)
 	}
 	g := newGroup(q, c.name)
 	tx.batch.Put(groupKey(q, c.name), encode(groupRecord{Created: tx.now}))
 	for i, p := range g.parts {
 		p.cursor = min(max(c.cursors[i], q.partitions[i].begin), q.partitions[i].next)
 		p.next = p.cursor
-		tx.dirty[p] = true
+		tx.touch(p)
 	}
 	return nil
 }
@@ -314,7 +315,7 @@ func (c *seekGroup) apply(b *Broker, tx *transaction) error {
 	g := q.groups[c.name]
 	for i, p := range g.parts {
 		p.moveTo(min(max(c.cursors[i], q.partitions[i].begin), q.partitions[i].next))
-		tx.dirty[p] = true
+		tx.touch(p)
 	}
 	tx.committed = append(tx.committed, func() {
 		q.mu.Lock()
@@ -322,6 +323,28 @@ func (c *seekGroup) apply(b *Broker, tx *transaction) error {
 		g.wakeOne()
 	})
 	return nil
+}
+
+// trims divides a trim into commands that each fit into a commit.
+func (b *Broker) trims(starts map[uint64]int64) (cmds []*trim) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	size := 0
+	for log, start := range starts {
+		owner, ok := b.logs[log]
+		if !ok {
+			continue
+		}
+		if len(cmds) == 0 || size > commitCommands {
+			cmds = append(cmds, &trim{Starts: make(map[uint64]int64)})
+			size = 0
+		}
+		cmds[len(cmds)-1].Starts[log] = start
+		owner.queue.mu.Lock()
+		size += 1 + len(owner.queue.groups)
+		owner.queue.mu.Unlock()
+	}
+	return cmds
 }
 
 // trim tells that retention drops entries of logs.
@@ -341,7 +364,7 @@ func (c *trim) apply(b *Broker, tx *transaction) error {
 			p.begin = start
 			for _, g := range q.groups {
 				if g.parts[owner.partition].trim(start) {
-					tx.dirty[g.parts[owner.partition]] = true
+					tx.touch(g.parts[owner.partition])
 				}
 			}
 		}

@@ -145,7 +145,7 @@ func (c *release) apply(_ *Broker, tx *transaction) error {
 			from = end
 		}
 	}
-	tx.dirty[p] = true
+	tx.touch(p)
 	g.wakeOne()
 	return nil
 }

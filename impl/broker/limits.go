@@ -9,17 +9,17 @@ import (
 // Limits of the broker. What is over them is refused with the status code
 // named.
 const (
-	MaxNamespaces    = 1000      // CodeMaxNamespaces
-	MaxQueues        = 10_000    // CodeMaxQueues
-	MaxPartitions    = 1024      // of a queue; CodeBadParameter
-	MaxGroups        = 10_000    // of a queue; CodeBadParameter
-	MaxNameLength    = 255       // of names, bytes; CodeBadParameter
-	MaxDescription   = 4 << 10   // of a queue's description, bytes; CodeBadParameter
-	MaxBody          = 16 << 20  // of a message, bytes; CodeBodyTooLarge
-	MaxProperties    = 256 << 10 // of a message, bytes; CodePropertiesTooLarge
-	MaxHeader        = 64 << 10  // of a message, bytes; CodeHeaderTooLarge
-	MaxChunkMessages = 65536     // in one chunk; CodeBadParameter
-	MaxReceive       = 65536     // messages in one receive; CodeBadParameter
+	MaxNamespaces      = 1000      // CodeMaxNamespaces
+	MaxQueues          = 10_000    // CodeMaxQueues
+	MaxPartitions      = 1024      // of a queue; CodeBadParameter
+	MaxGroupPartitions = 50_000    // groups times partitions of a queue; CodeBadParameter
+	MaxNameLength      = 255       // of names, bytes; CodeBadParameter
+	MaxDescription     = 4 << 10   // of a queue's description, bytes; CodeBadParameter
+	MaxBody            = 16 << 20  // of a message, bytes; CodeBodyTooLarge
+	MaxProperties      = 256 << 10 // of a message, bytes; CodePropertiesTooLarge
+	MaxHeader          = 64 << 10  // of a message, bytes; CodeHeaderTooLarge
+	MaxChunkMessages   = 65536     // in one chunk; CodeBadParameter
+	MaxReceive         = 65536     // messages in one receive; CodeBadParameter
 )
 
 const (

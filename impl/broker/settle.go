@@ -129,7 +129,7 @@ func (c *settle) apply(_ *Broker, tx *transaction) error {
 	for _, d := range c.done {
 		if d.generation == d.progress.generation {
 			d.progress.settle(d.from, d.to)
-			tx.dirty[d.progress] = true
+			tx.touch(d.progress)
 		}
 	}
 	g.wakeForWork()

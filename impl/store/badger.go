@@ -14,11 +14,12 @@ import (
 )
 
 const (
-	// memTableSize bounds the memory of an open bucket. Only keys and state
-	// values live in memtables: log records go to the value log.
-	memTableSize = 8 << 20
-	// valueThreshold is the size from which values go to the value log.
-	valueThreshold = 512
+	// memTableSize bounds the memory of an open bucket. It also bounds the size
+	// of a commit, see [MaxInline].
+	memTableSize = 64 << 20
+	// valueThreshold is the size from which values go to the value log. Smaller
+	// ones save the value log's own sync.
+	valueThreshold = 8 << 10
 	// discardEvery is after how many commits Badger is told that old versions
 	// of state values are not read any more.
 	discardEvery = 256
@@ -47,7 +48,6 @@ func badgerOptions(dir string, bucketBytes int64, readOnly bool, log *badgerLogg
 		WithCompression(options.None).
 		WithBlockCacheSize(0).
 		WithMemTableSize(memTableSize).
-		WithBaseTableSize(memTableSize).
 		WithNumMemtables(2).
 		WithNumCompactors(2).
 		WithValueThreshold(valueThreshold).

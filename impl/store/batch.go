@@ -2,6 +2,13 @@ package store
 
 import "maps"
 
+// MaxInline is how many bytes of values below 8 KiB a batch may write, and
+// MaxEntries how many values of any size. What is over them fails the commit.
+const (
+	MaxInline  = 8 << 20
+	MaxEntries = 80_000
+)
+
 // Batch gathers what one commit writes. It keeps the slices it is given until
 // [Store.Commit] returns. It must not be used by two goroutines at once.
 type Batch struct {

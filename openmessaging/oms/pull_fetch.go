@@ -1,0 +1,162 @@
+package oms
+
+import (
+	"context"
+	"time"
+
+	om "github.com/openmessaging/openmessaging-go/openmessaging"
+)
+
+// With several queues the first answer ends the receives of the other queues,
+// so that nothing is taken for which nobody waits. A queue that lost that race
+// often enough, its patience, gets a head start: it is asked alone for a while.
+// Each head start that brings nothing doubles the patience, so that empty
+// queues cost little.
+const (
+	minPatience = 4
+	maxPatience = 1024
+	headStart   = 20 * time.Millisecond
+)
+
+// pullSource is a bound queue of a pull consumer. All but the source itself is
+// guarded by the run's lock.
+type pullSource struct {
+	*source
+	kept     []*inflight
+	err      error // of a fetch, for the next receive
+	fetching bool
+	misses   int // fetches that others ended, since the last that brought something
+	patience int
+	active   int // receives of the driver that run
+	gone     bool
+	idle     chan struct{} // set when gone; closed when no receive runs any more
+}
+
+func (s *pullSource) enter() { s.active++ }
+
+func (s *pullSource) exit() {
+	if s.active--; s.active == 0 && s.gone {
+		close(s.idle)
+	}
+}
+
+func (s *pullSource) leave() {
+	s.gone, s.kept, s.err = true, nil, nil
+	s.idle = make(chan struct{})
+	if s.active == 0 {
+		close(s.idle)
+	}
+}
+
+// end closes a source that has left, when its receives are over.
+func (s *pullSource) end(limit context.Context) error {
+	until(limit, s.idle)
+	return s.close(limit)
+}
+
+// pop returns the next kept delivery whose lease has not ended.
+func (s *pullSource) pop(now time.Time) *inflight {
+	for len(s.kept) > 0 {
+		f := s.kept[0]
+		s.kept[0] = nil
+		s.kept = s.kept[1:]
+		if !f.leaseOver(now) {
+			return f
+		}
+	}
+	return nil
+}
+
+// startFetches starts a receive of the driver for each queue that has none.
+// The caller holds r.mu.
+func (r *pullRun) startFetches() {
+	if r.headStart != nil {
+		return
+	}
+	starving := false
+	for _, s := range r.sources {
+		if !s.fetching && s.misses >= s.patience {
+			starving = true
+			s.misses, s.patience = 0, min(2*s.patience, maxPatience)
+			r.startFetch(s)
+		}
+	}
+	if !starving {
+		r.startRest()
+		return
+	}
+	var t *time.Timer
+	t = time.AfterFunc(headStart, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.headStart == t {
+			r.headStart = nil
+			r.startRest()
+		}
+	})
+	r.headStart = t
+}
+
+func (r *pullRun) startRest() {
+	for _, s := range r.sources {
+		if !s.fetching {
+			r.startFetch(s)
+		}
+	}
+}
+
+func (r *pullRun) endHeadStart() {
+	if r.headStart != nil {
+		r.headStart.Stop()
+		r.headStart = nil
+	}
+}
+
+func (r *pullRun) startFetch(s *pullSource) {
+	s.fetching = true
+	s.enter()
+	go r.fetch(r.fetching, s, r.want)
+}
+
+// fetch receives from one queue until there is a result or nobody waits.
+func (r *pullRun) fetch(ctx context.Context, s *pullSource, max int) {
+	pace := backoff{policy: r.c.cfg.Retry}
+	got, err := s.receive(ctx, max)
+	for err != nil && om.Retryable(err) && ctx.Err() == nil {
+		r.c.report(err)
+		if pace.pause(ctx) {
+			got, err = s.receive(ctx, max)
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s.fetching = false
+	s.exit()
+	switch {
+	case s.gone:
+		return
+	case err == nil:
+		for i := range got.items {
+			s.kept = append(s.kept, &got.items[i])
+		}
+		s.misses, s.patience = 0, minPatience
+		r.tell()
+	case ctx.Err() == nil:
+		s.err = err
+		r.tell()
+	default:
+		s.misses++
+		if r.waiting > 0 && !r.halted {
+			r.startFetches()
+		}
+	}
+}
+
+// deliveries returns pointers to all deliveries of the slab.
+func (b *slab) deliveries() []*om.Delivery {
+	ds := make([]*om.Delivery, len(b.items))
+	for i := range b.items {
+		ds[i] = &b.items[i].Delivery
+	}
+	return ds
+}

@@ -1,0 +1,227 @@
+package oms
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"sync/atomic"
+	"time"
+
+	om "github.com/openmessaging/openmessaging-go/openmessaging"
+	"github.com/openmessaging/openmessaging-go/spi"
+)
+
+// streamConsumer implements openmessaging.StreamConsumer.
+type streamConsumer struct {
+	lifecycle
+	ap       *accessPoint
+	streamer spi.Streamer
+	run      atomic.Pointer[streamRun]
+}
+
+type streamRun struct {
+	life context.Context
+	end  context.CancelFunc
+}
+
+func newStreamConsumer(ap *accessPoint, s spi.Streamer) *streamConsumer {
+	c := &streamConsumer{ap: ap, streamer: s}
+	c.lifecycle.open = func(context.Context) error {
+		r := &streamRun{}
+		r.life, r.end = context.WithCancel(context.Background())
+		c.run.Store(r)
+		return nil
+	}
+	c.lifecycle.quit = func(context.Context) error {
+		c.run.Load().end()
+		return nil
+	}
+	c.lifecycle.released = func() { ap.forget(c) }
+	return c
+}
+
+// within returns ctx, ended also by a stop of the consumer.
+func (c *streamConsumer) within(ctx context.Context, op, queue string) (context.Context, func(), error) {
+	if err := c.ready(op, queue); err != nil {
+		return nil, nil, err
+	}
+	if err := ended(ctx, op, queue); err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(c.run.Load().life, cancel)
+	return ctx, func() { stop(); cancel() }, nil
+}
+
+// failure is the error of a call of the driver under a context from within.
+func (c *streamConsumer) failure(ctx context.Context, err error, op, queue string) error {
+	if ctx.Err() == nil && errors.Is(err, context.Canceled) {
+		if stopped := c.ready(op, queue); stopped != nil {
+			return stopped
+		}
+	}
+	return c.ap.errs.wrap(err, op, queue)
+}
+
+func (c *streamConsumer) Open(ctx context.Context, queue string, partition int32, p om.Position) (om.Cursor, error) {
+	within, release, err := c.within(ctx, "open stream", queue)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	if partition < 0 {
+		return nil, badParameter("open stream", queue, "partition %d is negative", partition)
+	}
+	offset, err := c.streamer.Resolve(within, queue, partition, p)
+	if err != nil {
+		return nil, c.failure(ctx, err, "open stream", queue)
+	}
+	return &cursor{c: c, queue: queue, partition: partition, offset: offset}, nil
+}
+
+// cursor implements openmessaging.Cursor.
+type cursor struct {
+	c         *streamConsumer
+	queue     string
+	partition int32
+	offset    int64 // of the message that Forward hands out next
+}
+
+// readAhead is how many messages a cursor asks the driver for at once.
+const readAhead = 256
+
+func (k *cursor) Position() om.Position { return om.AtOffset(k.offset) }
+
+func (k *cursor) Forward(ctx context.Context) iter.Seq2[*om.Delivery, error] {
+	return func(yield func(*om.Delivery, error) bool) {
+		within, release, err := k.c.within(ctx, "read stream", k.queue)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		defer release()
+		for {
+			got, err := k.c.streamer.ReadAt(within, k.queue, k.partition, k.offset, readAhead)
+			if err != nil {
+				yield(nil, k.c.failure(ctx, err, "read stream", k.queue))
+				return
+			}
+			ds := unsettled(got)
+			for i := range ds {
+				k.offset = ds[i].Offset + 1
+				if !yield(&ds[i], nil) {
+					return
+				}
+				if within.Err() != nil {
+					break // the next read tells why
+				}
+			}
+		}
+	}
+}
+
+func (k *cursor) Backward(ctx context.Context) iter.Seq2[*om.Delivery, error] {
+	return func(yield func(*om.Delivery, error) bool) {
+		within, release, err := k.c.within(ctx, "read stream", k.queue)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		defer release()
+		fail := func(err error) { yield(nil, k.c.failure(ctx, err, "read stream", k.queue)) }
+		begin, err := k.c.streamer.Resolve(within, k.queue, k.partition, om.Begin())
+		if err != nil {
+			fail(err)
+			return
+		}
+		for high := k.offset; high > begin; {
+			low := max(begin, high-readAhead)
+			ds, err := k.window(within, low, high)
+			if err != nil {
+				fail(err)
+				return
+			}
+			for i := len(ds) - 1; i >= 0; i-- {
+				if err := within.Err(); err != nil {
+					fail(err)
+					return
+				}
+				k.offset = ds[i].Offset
+				if !yield(&ds[i], nil) {
+					return
+				}
+			}
+			high = low
+		}
+	}
+}
+
+// probe bounds a read for which the partition may hold no message any more.
+// Only gaps right below the partition's end make it wait so long.
+const probe = 3 * time.Second
+
+// window returns the messages with low ≤ offset < high, ascending. Offsets may
+// have gaps.
+func (k *cursor) window(ctx context.Context, low, high int64) ([]om.Delivery, error) {
+	var ds []om.Delivery
+	for low < high {
+		bounded, cancel := context.WithTimeout(ctx, probe)
+		got, err := k.c.streamer.ReadAt(bounded, k.queue, k.partition, low, int(high-low))
+		late := bounded.Err() != nil
+		cancel()
+		if err != nil {
+			if late && ctx.Err() == nil {
+				return ds, nil
+			}
+			return nil, err
+		}
+		for i := range got {
+			if got[i].Offset >= high {
+				return ds, nil
+			}
+			low = got[i].Offset + 1
+			ds = append(ds, om.NewDelivery(got[i].Message, got[i].Partition, got[i].Offset, nil))
+		}
+		if len(got) == 0 {
+			return nil, noProgress(k.queue)
+		}
+	}
+	return ds, nil
+}
+
+func noProgress(queue string) error {
+	return om.NewError(om.CodeServerError, "read stream", queue, "the driver returned neither messages nor an error")
+}
+
+// unsettled makes deliveries without receipts.
+func unsettled(got []spi.Received) []om.Delivery {
+	ds := make([]om.Delivery, len(got))
+	for i := range got {
+		ds[i] = om.NewDelivery(got[i].Message, got[i].Partition, got[i].Offset, nil)
+	}
+	return ds
+}
+
+// readFrom returns up to max messages from a position on; it blocks for the first.
+func readFrom(ctx context.Context, s spi.Streamer, from om.ReceiveConfig, max int) ([]*om.Delivery, error) {
+	if from.Partition < 0 {
+		return nil, badParameter("receive", from.Queue, "partition %d is negative", from.Partition)
+	}
+	offset, err := s.Resolve(ctx, from.Queue, from.Partition, from.Position)
+	if err != nil {
+		return nil, err
+	}
+	got, err := s.ReadAt(ctx, from.Queue, from.Partition, offset, max)
+	if err != nil {
+		return nil, err
+	}
+	if len(got) == 0 {
+		return nil, noProgress(from.Queue)
+	}
+	ds := unsettled(got)
+	out := make([]*om.Delivery, len(ds))
+	for i := range ds {
+		out[i] = &ds[i]
+	}
+	return out, nil
+}
