@@ -97,7 +97,7 @@ func (r *pullRun) receive(ctx context.Context, max int) ([]*om.Delivery, error) 
 		r.mu.Lock()
 		if r.halted {
 			r.mu.Unlock()
-			return nil, r.c.ready("receive", "")
+			return nil, r.stopped("")
 		}
 		if ds := r.takeKept(max); len(ds) > 0 {
 			r.mu.Unlock()
@@ -131,6 +131,15 @@ func (r *pullRun) receive(ctx context.Context, max int) ([]*om.Delivery, error) 
 			r.await(ctx, max)
 		}
 	}
+}
+
+// stopped is the error of receives that a stop has ended, even when the
+// consumer has been started again meanwhile.
+func (r *pullRun) stopped(queue string) error {
+	if err := r.c.ready("receive", queue); err != nil {
+		return err
+	}
+	return om.NewError(om.CodeNotRunning, "receive", queue, "the consumer was stopped meanwhile")
 }
 
 func (r *pullRun) pause(ctx context.Context, pace *backoff) {
@@ -234,7 +243,7 @@ func (r *pullRun) receiveFrom(ctx context.Context, from om.ReceiveConfig, max in
 	case err == nil:
 		return ds, nil
 	case ctx.Err() == nil && r.life.Err() != nil && errors.Is(err, context.Canceled):
-		return nil, r.c.ready(op, from.Queue)
+		return nil, r.stopped(from.Queue)
 	}
 	return nil, r.c.ap.errs.wrap(err, op, from.Queue)
 }

@@ -1,0 +1,232 @@
+// Quickstart replays a week of earthquakes: it publishes every event of the
+// feed beside it, consumes them with two push consumers of one group, and shows
+// what came through. It runs on the embedded broker in a temporary folder, or
+// on any system whose URL is given:
+//
+//	go run ./examples/quickstart [-url URL]
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	badger "github.com/openmessaging/openmessaging-go/impl/badger"
+	om "github.com/openmessaging/openmessaging-go/openmessaging"
+	"github.com/openmessaging/openmessaging-go/openmessaging/oms"
+)
+
+// The feed: USGS, all earthquakes of a week of 2018, public domain.
+//
+//go:embed earthquakes.jsonl
+var feed []byte
+
+const queue = "earthquakes"
+
+func main() {
+	url := flag.String("url", "", "access-point URL; default: a temporary folder")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, *url); err != nil {
+		fmt.Fprintln(os.Stderr, "quickstart:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, url string) (err error) {
+	if url == "" {
+		dir, err := os.MkdirTemp("", "oms-quickstart-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		url = badger.URL(dir)
+	}
+	ap, err := oms.Open(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer func() { err = cmp.Or(err, ap.Close(context.Background())) }()
+
+	resources := ap.Resources()
+	if err := resources.CreateQueue(ctx, om.QueueConfig{Name: queue, Partitions: 4}); err != nil {
+		return err
+	}
+	defer func() { err = cmp.Or(err, resources.DeleteQueue(context.Background(), queue)) }()
+
+	events, err := parse(feed)
+	if err != nil {
+		return err
+	}
+	counts := newTally(len(events))
+	for range 2 {
+		consumer, err := ap.NewPushConsumer(ctx, om.WithGroup("quickstart"))
+		if err != nil {
+			return err
+		}
+		if err := consumer.Bind(ctx, counts.add, queue); err != nil {
+			return err
+		}
+		defer consumer.Close(context.Background())
+	}
+
+	published, err := publish(ctx, ap, events)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-counts.all:
+	case <-time.After(30 * time.Second):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	counts.print(published)
+	return nil
+}
+
+// event is a line of the feed. Felt is how many people reported it, where any did.
+type event struct {
+	ID      string  `json:"id"`
+	Time    int64   `json:"time"` // milliseconds since 1970 UTC
+	Mag     float64 `json:"mag"`
+	Place   string  `json:"place"`
+	Net     string  `json:"net"`
+	Tsunami int     `json:"tsunami"`
+	Felt    *int32  `json:"felt"`
+
+	line []byte
+}
+
+func parse(feed []byte) (events []event, err error) {
+	lines := bufio.NewScanner(bytes.NewReader(feed))
+	for lines.Scan() {
+		e := event{line: slices.Clone(lines.Bytes())}
+		if err := json.Unmarshal(e.line, &e); err != nil {
+			return nil, fmt.Errorf("line %d of the feed: %w", len(events)+1, err)
+		}
+		events = append(events, e)
+	}
+	return events, lines.Err()
+}
+
+// message makes a message with typed properties of an event.
+func (e event) message() *om.Message {
+	m := om.NewMessage(queue, e.line)
+	m.Properties["id"] = om.String(e.ID)
+	m.Properties["net"] = om.String(e.Net)
+	m.Properties["magnitude"] = om.Double(e.Mag)
+	m.Properties["place"] = om.String(e.Place)
+	m.Properties["born-time"] = om.Long(e.Time)
+	m.Properties["tsunami"] = om.Bool(e.Tsunami != 0)
+	if e.Felt != nil {
+		m.Properties["felt"] = om.Integer(*e.Felt)
+	}
+	return m
+}
+
+// publish sends the events in batches and returns how many were acknowledged.
+func publish(ctx context.Context, ap om.AccessPoint, events []event) (published int, err error) {
+	producer, err := ap.NewProducer(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = cmp.Or(err, producer.Close(context.Background())) }()
+	for batch := range slices.Chunk(events, 100) {
+		var ms []*om.Message
+		for _, e := range batch {
+			ms = append(ms, e.message())
+		}
+		results, err := producer.SendBatch(ctx, ms)
+		if err != nil {
+			return published, err
+		}
+		published += len(results)
+	}
+	return published, nil
+}
+
+// tally counts what the consumers receive.
+type tally struct {
+	all chan struct{} // closed when everything came
+
+	mu       sync.Mutex
+	expected int
+	seen     map[string]int // by event id
+	nets     map[string]*network
+}
+
+type network struct {
+	name     string
+	events   int
+	felt     int64
+	tsunamis int
+	greatest float64
+	place    string // of the greatest
+}
+
+func newTally(expected int) *tally {
+	return &tally{all: make(chan struct{}), expected: expected, seen: map[string]int{}, nets: map[string]*network{}}
+}
+
+// add is the handler of the consumers.
+func (t *tally) add(_ context.Context, d *om.Delivery) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p := d.Properties
+	id := p.GetString("id", "")
+	t.seen[id]++
+	if t.seen[id] > 1 {
+		return nil
+	}
+	name := p.GetString("net", "?")
+	n := t.nets[name]
+	if n == nil {
+		n = &network{name: name, greatest: -10}
+		t.nets[name] = n
+	}
+	n.events++
+	n.felt += p.GetInt64("felt", 0)
+	if p.GetBool("tsunami", false) {
+		n.tsunamis++
+	}
+	if mag := p.GetFloat64("magnitude", 0); mag > n.greatest {
+		n.greatest, n.place = mag, p.GetString("place", "")
+	}
+	if len(t.seen) == t.expected {
+		close(t.all)
+	}
+	return nil
+}
+
+func (t *tally) print(published int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	nets := make([]*network, 0, len(t.nets))
+	for _, n := range t.nets {
+		nets = append(nets, n)
+	}
+	slices.SortFunc(nets, func(a, b *network) int { return cmp.Or(b.events-a.events, cmp.Compare(a.name, b.name)) })
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "net\tevents\tfelt by\ttsunami\tgreatest\twhere")
+	for _, n := range nets {
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%.1f\t%s\n", n.name, n.events, n.felt, n.tsunamis, n.greatest, n.place)
+	}
+	_ = w.Flush()
+	received, duplicates := len(t.seen), 0
+	for _, times := range t.seen {
+		duplicates += times - 1
+	}
+	fmt.Printf("\n%d published, %d received, %d lost, %d duplicated\n", published, received, published-received, duplicates)
+}
