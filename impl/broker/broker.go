@@ -126,6 +126,15 @@ func (b *Broker) Close() (err error) {
 	return err
 }
 
+func (b *Broker) isClosed() bool {
+	select {
+	case <-b.closed:
+		return true
+	default:
+		return false
+	}
+}
+
 // Err returns why the broker accepts nothing any more, nil while it does.
 func (b *Broker) Err() error { return storeError(b.store.Err(), "commit", "") }
 

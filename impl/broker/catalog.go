@@ -150,6 +150,7 @@ func (c *deleteQueue) apply(b *Broker, tx *transaction) error {
 	for _, g := range q.groups {
 		g.remove(tx)
 	}
+	q.wakeReaders()
 	q.mu.Unlock()
 	for i, p := range q.partitions {
 		tx.batch.RemoveLog(p.log)

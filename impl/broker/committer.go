@@ -41,7 +41,8 @@ type committer struct {
 	hurry    *time.Timer // ends the wait
 	hurried  bool
 
-	tx transaction
+	tx           transaction
+	retainFailed bool
 }
 
 // maxPatience bounds how long a commit waits for more commands.
@@ -200,9 +201,10 @@ func (c *committer) retain() {
 		return
 	}
 	expired, ok, err := c.b.store.Expired(time.Now())
-	if err != nil {
-		c.b.log.Error("retention failed; it is tried again after the next commit", "error", err)
+	if err != nil && !c.retainFailed {
+		c.b.log.Error("retention failed; it is tried again after each commit", "error", err)
 	}
+	c.retainFailed = err != nil
 	if !ok {
 		return
 	}

@@ -1,8 +1,8 @@
 package broker
 
 import (
-	"container/heap"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,7 +17,7 @@ type group struct {
 	name        string
 	parts       []*progress // by partition
 	receivers   map[*Receiver]bool
-	waiting     []*Receiver // in the order in which they began to wait
+	waiting     []waiter // in the order in which they began to wait
 	leases      map[uint64]*lease
 	ends        leaseHeap
 	timer       *time.Timer // fires at the end of the first lease
@@ -205,22 +205,19 @@ func (g *group) wakeForWork() {
 	}
 }
 
-// wakeOne wakes the receiver that waits longest. It passes the wake on when it
-// leaves messages behind.
+// wakeOne wakes the call of Receive that waits longest. It passes the wake on
+// when it leaves messages behind.
 func (g *group) wakeOne() {
 	if len(g.waiting) > 0 {
-		r := g.waiting[0]
+		w := g.waiting[0]
 		g.waiting = g.waiting[1:]
-		r.wake <- struct{}{}
+		w <- struct{}{}
 	}
 }
 
-func (g *group) forgetWaiting(r *Receiver) {
-	for i, w := range g.waiting {
-		if w == r {
-			g.waiting = append(g.waiting[:i], g.waiting[i+1:]...)
-			return
-		}
+func (g *group) forgetWaiting(w waiter) {
+	if i := slices.Index(g.waiting, w); i >= 0 {
+		g.waiting = slices.Delete(g.waiting, i, i+1)
 	}
 }
 
@@ -372,5 +369,3 @@ func (c *trim) apply(b *Broker, tx *transaction) error {
 	}
 	return nil
 }
-
-var _ heap.Interface = (*leaseHeap)(nil)

@@ -63,7 +63,7 @@ func (g *group) extend(l *lease, ends time.Time) {
 
 // schedule sets the timer to the end of the first lease.
 func (g *group) schedule() {
-	if len(g.ends) == 0 || g.removed {
+	if len(g.ends) == 0 || g.removed || g.queue.b.isClosed() {
 		return
 	}
 	first := g.ends[0].ends

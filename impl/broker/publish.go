@@ -62,14 +62,14 @@ func (b *Broker) Publish(ctx context.Context, appends []Append) error {
 
 // abandon gives the room of pending chunks back once they are answered.
 func (b *Broker) abandon(waits []*pending) {
-	b.done.Go(func() {
+	go func() {
 		for _, p := range waits {
 			if p != nil {
 				<-p.done
 				b.pending.Release(int64(p.bytes))
 			}
 		}
-	})
+	}()
 }
 
 func checkChunk(a *Append) (chunk.Header, error) {

@@ -14,11 +14,13 @@ import (
 type Receiver struct {
 	group    *group
 	duration time.Duration
-	turn     int           // the partition that is looked at first
-	wake     chan struct{} // buffered
+	turn     int // the partition that is looked at first
 	ended    chan struct{}
 	closed   bool
 }
+
+// waiter is a call of Receive that waits; its channel has room for one wake.
+type waiter chan struct{}
 
 // Span is a run of messages of one chunk that a receiver was given.
 type Span struct {
@@ -70,10 +72,8 @@ func (q *Queue) addReceiver(groupName string, lease time.Duration) (*Receiver, e
 	if q.deleted {
 		return nil, notFound("bind", q.name)
 	}
-	select {
-	case <-q.b.closed:
+	if q.b.isClosed() {
 		return nil, errClosed
-	default:
 	}
 	g := q.groups[groupName]
 	if g == nil {
@@ -81,7 +81,7 @@ func (q *Queue) addReceiver(groupName string, lease time.Duration) (*Receiver, e
 	}
 	r := &Receiver{
 		group: g, duration: lease, turn: len(g.receivers),
-		wake: make(chan struct{}, 1), ended: make(chan struct{}),
+		ended: make(chan struct{}),
 	}
 	g.receivers[r] = true
 	return r, nil
@@ -97,8 +97,9 @@ func (r *Receiver) Receive(ctx context.Context, limit int) ([]Span, error) {
 	if limit < 1 || limit > MaxReceive {
 		return nil, om.NewError(om.CodeBadParameter, "receive", q.name, "%d messages are not in 1 to %d", limit, MaxReceive)
 	}
+	wait := make(waiter, 1)
 	for {
-		leases, err := r.take(int64(limit))
+		leases, err := r.take(int64(limit), wait)
 		if err != nil {
 			return nil, err
 		}
@@ -106,11 +107,12 @@ func (r *Receiver) Receive(ctx context.Context, limit int) ([]Span, error) {
 			return r.read(leases)
 		}
 		select {
-		case <-r.wake:
+		case <-wait:
 		case <-r.ended:
+			r.leaveLine(wait)
 			return nil, r.endError()
 		case <-ctx.Done():
-			r.leaveLine()
+			r.leaveLine(wait)
 			return nil, ctx.Err()
 		}
 	}
@@ -123,9 +125,9 @@ type granted struct {
 	delivery int
 }
 
-// take leases what there is, or puts the receiver into the line of those that
+// take leases what there is, or puts the caller into the line of those that
 // wait.
-func (r *Receiver) take(limit int64) (leases []granted, err error) {
+func (r *Receiver) take(limit int64, wait waiter) (leases []granted, err error) {
 	g := r.group
 	q := g.queue
 	q.mu.Lock()
@@ -149,9 +151,8 @@ func (r *Receiver) take(limit int64) (leases []granted, err error) {
 			leases = append(leases, granted{g.lease(p, r, from, to, ends), from, to, int(count) + 1})
 		}
 	}
-	g.forgetWaiting(r)
 	if len(leases) == 0 {
-		g.waiting = append(g.waiting, r)
+		g.waiting = append(g.waiting, wait)
 		return nil, nil
 	}
 	g.wakeForWork()
@@ -160,12 +161,12 @@ func (r *Receiver) take(limit int64) (leases []granted, err error) {
 
 // leaveLine ends waiting without having received; a wake that came meanwhile
 // goes to the next in line.
-func (r *Receiver) leaveLine() {
+func (r *Receiver) leaveLine(wait waiter) {
 	r.group.queue.mu.Lock()
 	defer r.group.queue.mu.Unlock()
-	r.group.forgetWaiting(r)
+	r.group.forgetWaiting(wait)
 	select {
-	case <-r.wake:
+	case <-wait:
 		r.group.wakeForWork()
 	default:
 	}
@@ -268,12 +269,6 @@ func (r *Receiver) end() (waits []*pending) {
 	g := r.group
 	r.closed = true
 	close(r.ended)
-	g.forgetWaiting(r)
-	select {
-	case <-r.wake:
-		g.wakeForWork()
-	default:
-	}
 	delete(g.receivers, r)
 	if g.removed {
 		return nil
