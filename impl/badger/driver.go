@@ -124,7 +124,7 @@ func setOption(o *store.Options, key, value string) (err error) {
 }
 
 // minReserve covers what the store writes on its own: see store.Room.
-const minReserve = 64 << 20
+const minReserve = 128 << 20
 
 func parseBytes(s string) (int64, error) {
 	n, err := humanize.ParseBytes(s)

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -153,14 +154,20 @@ func (b *Broker) submit(ctx context.Context, cmd command) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	p := &pending{cmd: cmd, done: make(chan error, 1)}
-	b.commits.enqueue(p)
-	select {
-	case err := <-p.done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
+	return await(ctx, []*pending{b.commits.submit(cmd)})
+}
+
+// await waits for commands and returns the first error.
+func await(ctx context.Context, waits []*pending) (err error) {
+	for _, p := range waits {
+		select {
+		case e := <-p.done:
+			err = cmp.Or(err, e)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
+	return err
 }
 
 // storeError gives an error of the store a status code.

@@ -60,6 +60,13 @@ func newCommitter(b *Broker) *committer {
 	return c
 }
 
+// submit enqueues a command whose answer somebody may wait for.
+func (c *committer) submit(cmd command) *pending {
+	p := &pending{cmd: cmd, done: make(chan error, 1)}
+	c.enqueue(p)
+	return p
+}
+
 // enqueue hands a command over; after stop it is answered with errClosed.
 func (c *committer) enqueue(p *pending) {
 	c.mu.Lock()
@@ -141,7 +148,7 @@ func (c *committer) commit(group []*pending) (rest []*pending) {
 	c.admit(group)
 	c.tx.begin(time.Now().UnixMilli())
 	for i, p := range group {
-		if i > 0 && c.tx.weight() > commitBytes {
+		if i > 0 && c.tx.full() {
 			group, rest = group[:i], slices.Clone(group[i:])
 			break
 		}
@@ -208,7 +215,7 @@ func (c *committer) retain() {
 	if !ok {
 		return
 	}
-	for _, cmd := range c.b.trims(expired.Starts) {
+	for cmd := (&trim{Starts: expired.Starts, more: true}); cmd.more; {
 		p := &pending{cmd: cmd, done: make(chan error, 1)}
 		c.commit([]*pending{p})
 		if <-p.done != nil {
@@ -243,12 +250,15 @@ func (t *transaction) begin(now int64) {
 func (t *transaction) touch(p *progress) {
 	if !t.dirty[p] {
 		t.dirty[p] = true
-		t.dirtySize += 100 + 3*9*(len(p.settled)+len(p.counts))
+		t.dirtySize += progressBytes + 3*9*(len(p.settled)+len(p.counts))
 	}
 }
 
-// weight returns about how many bytes the commit will have.
-func (t *transaction) weight() int { return t.batch.Bytes() + t.dirtySize }
+// full reports whether the commit should take no further command. One more
+// always fits: see the limits.
+func (t *transaction) full() bool {
+	return t.batch.Bytes() > commitBytes || t.batch.Inline()+t.dirtySize > commitInline
+}
 
 func (t *transaction) encodeProgress() {
 	for p := range t.dirty {

@@ -322,50 +322,39 @@ func (c *seekGroup) apply(b *Broker, tx *transaction) error {
 	return nil
 }
 
-// trims divides a trim into commands that each fit into a commit.
-func (b *Broker) trims(starts map[uint64]int64) (cmds []*trim) {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	size := 0
-	for log, start := range starts {
-		owner, ok := b.logs[log]
-		if !ok {
-			continue
-		}
-		if len(cmds) == 0 || size > commitCommands {
-			cmds = append(cmds, &trim{Starts: make(map[uint64]int64)})
-			size = 0
-		}
-		cmds[len(cmds)-1].Starts[log] = start
-		owner.queue.mu.Lock()
-		size += 1 + len(owner.queue.groups)
-		owner.queue.mu.Unlock()
-	}
-	return cmds
+// trim tells that retention drops entries of logs. It is repeated while more
+// is set: all groups together may be too much for one commit.
+type trim struct {
+	Starts map[uint64]int64
+	more   bool
 }
-
-// trim tells that retention drops entries of logs.
-type trim struct{ Starts map[uint64]int64 }
 
 func (c *trim) apply(b *Broker, tx *transaction) error {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
+	c.more = false
 	for log, start := range c.Starts {
-		owner, ok := b.logs[log]
-		if !ok {
-			continue
+		if owner, ok := b.logs[log]; ok && !owner.queue.trim(owner.partition, start, tx) {
+			c.more = true
+			return nil
 		}
-		q := owner.queue
-		q.mu.Lock()
-		if p := q.partitions[owner.partition]; p.begin < start {
-			p.begin = start
-			for _, g := range q.groups {
-				if g.parts[owner.partition].trim(start) {
-					tx.touch(g.parts[owner.partition])
-				}
-			}
-		}
-		q.mu.Unlock()
 	}
 	return nil
+}
+
+// trim reports false when the commit is full before all groups are done.
+func (q *Queue) trim(partition int, start int64, tx *transaction) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	p := q.partitions[partition]
+	p.begin = max(p.begin, start)
+	for _, g := range q.groups {
+		if tx.full() {
+			return false
+		}
+		if g.parts[partition].trim(start) {
+			tx.touch(g.parts[partition])
+		}
+	}
+	return true
 }

@@ -108,9 +108,7 @@ func (g *group) giveBack(p *progress, left ranges, delay time.Duration) *pending
 	if delay > 0 {
 		c.due = time.Now().Add(delay)
 	}
-	wait := &pending{cmd: c, done: make(chan error, 1)}
-	g.queue.b.commits.enqueue(wait)
-	return wait
+	return g.queue.b.commits.submit(c)
 }
 
 // release ends deliveries without settling them.

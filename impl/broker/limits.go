@@ -3,6 +3,7 @@ package broker
 import (
 	"fmt"
 
+	"github.com/openmessaging/openmessaging-go/impl/store"
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 )
 
@@ -12,7 +13,7 @@ const (
 	MaxNamespaces      = 1000      // CodeMaxNamespaces
 	MaxQueues          = 10_000    // CodeMaxQueues
 	MaxPartitions      = 1024      // of a queue; CodeBadParameter
-	MaxGroupPartitions = 50_000    // groups times partitions of a queue; CodeBadParameter
+	MaxGroupPartitions = 8_000     // groups times partitions of a queue; CodeBadParameter
 	MaxNameLength      = 255       // of names, bytes; CodeBadParameter
 	MaxDescription     = 4 << 10   // of a queue's description, bytes; CodeBadParameter
 	MaxBody            = 16 << 20  // of a message, bytes; CodeBodyTooLarge
@@ -36,6 +37,12 @@ const (
 	// commitBytes and commitCommands bound what one commit takes.
 	commitBytes    = 4 << 20
 	commitCommands = 4096
+	// commitInline bounds the small values of one commit, before its last
+	// command. The biggest command deletes or trims MaxGroupPartitions
+	// progresses; together they stay below store.MaxInline.
+	commitInline = store.MaxInline / 4
+	// progressBytes is about what a progress without holes takes.
+	progressBytes = 160
 )
 
 // checkName holds the rules of names: 1 to 255 of the letters, digits and

@@ -248,17 +248,7 @@ func (r *Receiver) Close(ctx context.Context) error {
 	g.queue.mu.Lock()
 	waits := r.end()
 	g.queue.mu.Unlock()
-	for _, p := range waits {
-		select {
-		case err := <-p.done:
-			if err != nil {
-				return err
-			}
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
+	return await(ctx, waits)
 }
 
 // end ends the receiver; Queue.mu is held.

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
@@ -22,18 +23,25 @@ func (r *Receiver) Ack(ctx context.Context, rs []Receipts) ([]error, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	c := &settle{group: r.group}
+	var done []settled
 	errs, err := r.each("ack", rs, func(l *lease, rc Receipts) {
 		for _, s := range l.left.within(rc.From, rc.To) {
-			c.done = append(c.done, settled{l.progress, l.progress.generation, s.From, s.To})
+			done = append(done, settled{l.progress, l.progress.generation, s.From, s.To})
 		}
 		r.group.settleLease(l, rc.From, rc.To)
 	})
-	if err == nil && len(c.done) > 0 {
-		err = r.group.queue.b.submit(ctx, c)
+	if err != nil {
+		return nil, err
 	}
-	return errs, err
+	var waits []*pending
+	for part := range slices.Chunk(done, settleAtOnce) {
+		waits = append(waits, r.group.queue.b.commits.submit(&settle{r.group, part}))
+	}
+	return errs, await(ctx, waits)
 }
+
+// settleAtOnce bounds the progresses that one command changes.
+const settleAtOnce = 64
 
 // Nack gives deliveries back, to be delivered again after delay, and returns
 // when that is durable. Results as of Ack.
@@ -48,17 +56,10 @@ func (r *Receiver) Nack(ctx context.Context, rs []Receipts, delay time.Duration)
 			waits = append(waits, r.group.giveBack(l.progress, left, delay))
 		}
 	})
-	for _, p := range waits {
-		select {
-		case e := <-p.done:
-			if e != nil {
-				err = e
-			}
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
+	if err != nil {
+		return nil, err
 	}
-	return errs, err
+	return errs, await(ctx, waits)
 }
 
 // Extend lets the leases of deliveries end duration from now. A lease is

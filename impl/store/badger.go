@@ -16,7 +16,7 @@ import (
 const (
 	// memTableSize bounds the memory of an open bucket. It also bounds the size
 	// of a commit, see [MaxInline].
-	memTableSize = 64 << 20
+	memTableSize = 16 << 20
 	// valueThreshold is the size from which values go to the value log. Smaller
 	// ones save the value log's own sync.
 	valueThreshold = 8 << 10

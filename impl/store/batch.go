@@ -2,11 +2,12 @@ package store
 
 import "maps"
 
-// MaxInline is how many bytes of values below 8 KiB a batch may write, and
-// MaxEntries how many values of any size. What is over them fails the commit.
+// MaxInline bounds [Batch.Inline], and MaxEntries the values of a batch: they
+// follow from the size of Badger's transactions. A commit that is over them
+// fails.
 const (
-	MaxInline  = 8 << 20
-	MaxEntries = 80_000
+	MaxInline  = 2 << 20
+	MaxEntries = 20_000
 )
 
 // Batch gathers what one commit writes. It keeps the slices it is given until
@@ -22,6 +23,7 @@ type Batch struct {
 	created []uint64
 	removed []uint64
 	bytes   int
+	inline  int
 }
 
 // logAppend is what a batch appends to one log.
@@ -29,6 +31,7 @@ type logAppend struct {
 	log    uint64
 	base   int64
 	pieces []piece
+	bytes  int
 }
 
 type piece struct {
@@ -37,10 +40,16 @@ type piece struct {
 }
 
 // CreateLog makes an empty log. Numbers of logs are never used twice.
-func (b *Batch) CreateLog(log uint64) { b.created = append(b.created, log) }
+func (b *Batch) CreateLog(log uint64) {
+	b.created = append(b.created, log)
+	b.inline += entryOverhead
+}
 
 // RemoveLog removes a log. Its space comes back with its buckets.
-func (b *Batch) RemoveLog(log uint64) { b.removed = append(b.removed, log) }
+func (b *Batch) RemoveLog(log uint64) {
+	b.removed = append(b.removed, log)
+	b.inline += entryOverhead
+}
 
 // Append adds data that holds count entries to a log; base is the offset of
 // its first entry and must be the log's next one.
@@ -54,9 +63,17 @@ func (b *Batch) Append(log uint64, base int64, count int, data []byte) {
 		b.byLog[log] = a
 		b.appends = append(b.appends, a)
 	}
+	if len(a.pieces) == 0 {
+		b.inline += entryOverhead
+	}
+	b.inline += min(len(data), max(0, valueThreshold-a.bytes))
 	a.pieces = append(a.pieces, piece{count, data})
+	a.bytes += len(data)
 	b.bytes += len(data)
 }
+
+// entryOverhead is about what an entry takes beside its value.
+const entryOverhead = 64
 
 // Put sets a state value.
 func (b *Batch) Put(key string, value []byte) {
@@ -68,6 +85,7 @@ func (b *Batch) Put(key string, value []byte) {
 	}
 	b.state[key] = value
 	b.bytes += len(key) + len(value)
+	b.inline += len(key) + min(len(value), valueThreshold) + entryOverhead
 }
 
 // Delete deletes a state value.
@@ -78,6 +96,10 @@ func (b *Batch) Delete(key string) {
 
 // Bytes returns about how many bytes the batch writes.
 func (b *Batch) Bytes() int { return b.bytes }
+
+// Inline returns about how many bytes of the batch go into Badger's tree: values
+// below 8 KiB, and what comes with each entry.
+func (b *Batch) Inline() int { return b.inline }
 
 // Empty reports whether the batch writes nothing.
 func (b *Batch) Empty() bool {
