@@ -215,7 +215,7 @@ func (a *accessPoint) shutDown(limit context.Context) {
 	errs := make([]error, len(endpoints)+1)
 	var closing sync.WaitGroup
 	for i, e := range endpoints {
-		closing.Go(func() { errs[i] = e.Close(limit) })
+		closing.Go(func() { errs[i] = release(limit, e.Close) })
 	}
 	closing.Wait()
 	errs[len(endpoints)] = a.errs.wrap(release(limit, a.conn.Close), "close", "")

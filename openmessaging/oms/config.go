@@ -41,7 +41,7 @@ func consumerConfig(opts []om.ConsumerOption, logger *slog.Logger) (om.ConsumerC
 		cfg.Group = "default"
 	}
 	if !utf8.ValidString(cfg.Group) {
-		c = append(c, fmt.Errorf("Group %q is not valid UTF-8", cfg.Group))
+		c = append(c, fmt.Errorf("the group %q is not valid UTF-8", cfg.Group))
 	}
 	c.duration("Lease", &cfg.Lease, 30*time.Second)
 	c.number("Concurrency", &cfg.Concurrency, 1)

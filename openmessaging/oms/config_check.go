@@ -37,7 +37,7 @@ func (c *checks) retry(p *om.RetryPolicy) {
 	c.duration("Retry.Min", &p.Min, 10*time.Millisecond)
 	c.duration("Retry.Max", &p.Max, max(time.Second, p.Min))
 	if p.Min > p.Max {
-		*c = append(*c, fmt.Errorf("Retry.Min %v is longer than Retry.Max %v", p.Min, p.Max))
+		*c = append(*c, fmt.Errorf("the pause Retry.Min of %v is longer than Retry.Max %v", p.Min, p.Max))
 	}
 }
 

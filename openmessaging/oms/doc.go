@@ -16,8 +16,9 @@
 // while the driver is idle nothing waits, and what comes while it is busy
 // shares the next call. The buffer holds copies, so that a call may return when
 // its context ends although the driver still works. SendBatch calls the driver
-// from the caller's goroutine and without copies, slice by slice, after what
-// was handed to the buffer before it has been answered; it relies on the
+// from the caller's goroutine and, unless there are interceptors, without
+// copies, slice by slice, after what was handed to the buffer before it has
+// been answered; interceptors change copies only. SendBatch relies on the
 // driver's promise to return when its context ends. SendTimeout bounds each of
 // its slices.
 //

@@ -121,6 +121,18 @@ func (f *fake) unsettled(queue, group string) (bs []string) {
 	return bs
 }
 
+// leased returns how many messages of a queue a group was ever given.
+func (f *fake) leased(queue, group string) (n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, s := range f.queues[queue].groups[group] {
+		if s.lease > 0 {
+			n++
+		}
+	}
+	return n
+}
+
 // fill stores messages with these bodies.
 func (f *fake) fill(queue string, bodies ...string) {
 	f.mu.Lock()
@@ -248,15 +260,15 @@ func (r *fakeReceiver) states() ([]fakeState, *fakeQueue) {
 }
 
 func (r *fakeReceiver) Receive(ctx context.Context, max int) ([]spi.Received, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	if call := r.f.count("receive"); r.f.onReceive != nil {
 		if err := r.f.onReceive(ctx, r.cfg.Queue, call); err != nil {
 			return nil, err
 		}
 	}
 	for {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
 		select {
 		case <-r.end:
 			return nil, om.NewError(om.CodeClosed, "", "", "")
@@ -299,6 +311,9 @@ func (r *fakeReceiver) Receive(ctx context.Context, max int) ([]spi.Received, er
 		case <-r.end:
 		}
 		timer.Stop()
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 	}
 }
 

@@ -147,7 +147,19 @@ func (l *log) all() []string {
 	return slices.Clone(l.lines)
 }
 
+func (l *log) reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = nil
+}
+
 func (l *log) err(err error) { l.add(err.Error()) }
+
+// pass lets time pass in a bubble, until all goroutines wait again.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
 
 func within(t testing.TB, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), d)

@@ -20,6 +20,8 @@ type lifecycle struct {
 	open func(ctx context.Context) error
 	// quit ends the work: gracefully until limit ends, then at once.
 	quit func(limit context.Context) error
+	// halt, when not nil, begins quit: nothing new is delivered when it returns.
+	halt func()
 	// within reports whether ctx belongs to a call that quit would wait for;
 	// nil when there are none.
 	within func(ctx context.Context) bool
@@ -156,6 +158,9 @@ func (l *lifecycle) beginStop() {
 	limit, abort := context.WithCancel(context.Background())
 	l.change, l.abort = change, abort
 	l.state.Store(int32(om.Stopping))
+	if l.halt != nil {
+		l.halt()
+	}
 	go func() {
 		defer abort()
 		err := l.quit(limit)
@@ -170,8 +175,9 @@ func (l *lifecycle) beginStop() {
 	}()
 }
 
-// release calls a driver's Close so that it takes effect although limit has
-// ended or ends meanwhile: drivers do nothing under an ended context.
+// release calls a Close and sees it through although limit has ended or ends
+// meanwhile: drivers do nothing under an ended context, and an endpoint's Close
+// leaves work behind then.
 func release(limit context.Context, shut func(context.Context) error) error {
 	if limit.Err() == nil {
 		if err := shut(limit); err == nil || limit.Err() == nil {

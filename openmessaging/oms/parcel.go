@@ -47,9 +47,9 @@ type parcel struct {
 }
 
 // newParcel returns a parcel for a copy of one message.
-func newParcel(m *om.Message) *parcel {
+func newParcel(m *om.Message, hooked bool) *parcel {
 	pc := &parcel{done: make(chan struct{})}
-	copyTo(&pc.single, m)
+	copyTo(&pc.single, m, nil, hooked)
 	pc.pointer[0] = &pc.single
 	pc.msgs = pc.pointer[:]
 	return pc

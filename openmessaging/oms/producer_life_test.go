@@ -141,13 +141,13 @@ func TestR059_R060_G30_send_interceptors(t *testing.T) {
 		equal(t, "the caller's property", len(m.Properties), 0)
 		equal(t, "sent property", f.queues["q"].messages[0].Properties.GetString("by", ""), "B")
 
-		seen.lines = nil
+		seen.reset()
 		_, err = p.SendBatch(t.Context(), msgs("q", "b", "refused"))
 		is(t, err.(*om.BatchError).At(1), om.CodeServerError)
 		sameList(t, "hooks of SendBatch", seen.all(), []string{"before A", "before B", "before A", "before B", "failed A",
 			"after B B q-1q-1", "after A B q-1q-1"})
 
-		seen.lines = nil
+		seen.reset()
 		remove()
 		remove()
 		_, err = p.SendAsync(t.Context(), msg("missing", "c")).Wait(t.Context())

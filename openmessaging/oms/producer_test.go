@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,6 +15,10 @@ import (
 func TestSend_stamps_and_gives_back(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		f := newFake("q")
+		f.onSend = func(_ context.Context, _ int, ms []*om.Message) error {
+			equal(t, "the id the driver sees", ms[0].MessageID, "")
+			return nil
+		}
 		p := producer(t, open(t, f))
 		m := msg("q", "a")
 		m.MessageID, m.Ext.TransactionID, m.Ext.StoreHost, m.Ext.DeliveryCount = "mine", "mine", "mine", 7
@@ -149,7 +152,7 @@ func TestR057_oneway_neither_waits_nor_reports(t *testing.T) {
 	})
 }
 
-func TestG04_context_and_SendTimeout_unblock(t *testing.T) {
+func TestG04_G08_context_and_SendTimeout_unblock(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		f, g := newFake("q"), newGate()
 		f.onSend = func(context.Context, int, []*om.Message) error { <-g.ch; return nil } // ignores its context
@@ -169,6 +172,49 @@ func TestG04_context_and_SendTimeout_unblock(t *testing.T) {
 		ok(t, err)
 		if slices.Contains(f.bodies("q"), "b") || slices.Contains(f.bodies("q"), "c") {
 			t.Fatalf("sent after its time: %v", f.bodies("q"))
+		}
+	})
+}
+
+func TestG04_a_call_nobody_waits_for_is_given_up(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := newFake("q")
+		f.onSend = func(ctx context.Context, call int, _ []*om.Message) error {
+			if call > 1 {
+				return nil
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		p := producer(t, open(t, f))
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		start := time.Now()
+		_, err := p.Send(ctx, msg("q", "a"))
+		is(t, err, context.Canceled)
+		_, err = p.Send(t.Context(), msg("q", "b"))
+		ok(t, err)
+		equal(t, "time", time.Since(start), time.Second)
+	})
+}
+
+func TestG01_the_caller_may_change_a_message_when_Send_has_returned(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f, g := newFake("q"), newGate()
+		f.onSend = func(_ context.Context, _ int, ms []*om.Message) error { <-g.ch; return nil } // ignores its context
+		p := producer(t, open(t, f))
+		m := msg("q", "kept")
+		m.Properties["k"] = om.String("kept")
+		_, err := p.Send(within(t, time.Second), m)
+		is(t, err, om.ErrTimeout)
+		future := p.SendAsync(t.Context(), m)
+		future.Cancel()
+		m.Body[0], m.Properties["k"] = 'X', om.String("X")
+		g.open()
+		ok(t, p.Flush(t.Context()))
+		for _, got := range f.queues["q"].messages {
+			equal(t, "body", string(got.Body), "kept")
+			equal(t, "property", got.Properties.GetString("k", ""), "kept")
 		}
 	})
 }
@@ -259,7 +305,7 @@ func TestRetry_is_bounded_and_per_message(t *testing.T) {
 			}
 			return nil
 		}
-		p := producer(t, open(t, f), om.WithRetry(om.RetryPolicy{Attempts: 3, Min: time.Second, Max: time.Minute}))
+		p := producer(t, open(t, f), om.WithRetry(om.RetryPolicy{Attempts: 5, Min: time.Second, Max: time.Minute}))
 		start := time.Now()
 		rs, err := p.SendBatch(t.Context(), msgs("q", "good", "bad", "fine"))
 		var be *om.BatchError
@@ -267,16 +313,16 @@ func TestRetry_is_bounded_and_per_message(t *testing.T) {
 			t.Fatal(err)
 		}
 		is(t, be.At(1), om.CodeStorageBusy)
-		equal(t, "calls", f.counted("send"), 3)
+		equal(t, "calls", f.counted("send"), 5)
 		sameList(t, "retried", f.batches[2], []string{"bad"})
 		if rs[0].MessageID != "q-0" || rs[2].MessageID != "q-1" {
 			t.Fatal(rs)
 		}
-		// 1 s and 2 s, each spread by half.
-		if d := time.Since(start); d < 1500*time.Millisecond || d > 3*time.Second {
+		// 1, 2, 4 and 8 s, each spread by half.
+		if d := time.Since(start); d < 7500*time.Millisecond || d > 15*time.Second {
 			t.Fatal(d)
 		}
-		_, err = p.Send(within(t, 600*time.Millisecond), msg("q", "bad"))
+		_, err = p.Send(within(t, 2*time.Second), msg("q", "bad"))
 		is(t, err, context.DeadlineExceeded, om.ErrTimeout)
 		_, err = p.SendBatch(within(t, 100*time.Millisecond), msgs("q", "bad"))
 		is(t, err, context.DeadlineExceeded, om.CodeStorageBusy)
@@ -389,74 +435,5 @@ func TestG27_atomic_batch(t *testing.T) {
 			t.Fatal(err)
 		}
 		sameList(t, "stored", f.bodies("q"), []string{"first", "good"})
-	})
-}
-
-func TestBackpressure(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		f, g := newFake("q"), newGate()
-		f.onSend = func(ctx context.Context, _ int, _ []*om.Message) error { return g.wait(ctx) }
-		ap := open(t, f)
-		p := producer(t, ap, om.WithBuffer(2, 0))
-		for range 3 { // one with the driver, two in the buffer
-			p.SendAsync(t.Context(), msg("q", "x"))
-			synctest.Wait()
-		}
-		is(t, p.SendOneway(within(t, time.Second), msg("q", "late")), context.DeadlineExceeded)
-		var blocked atomic.Bool
-		blocked.Store(true)
-		go func() {
-			_, err := p.Send(t.Context(), msg("q", "waits"))
-			ok(t, err)
-			blocked.Store(false)
-		}()
-		synctest.Wait()
-		equal(t, "blocked", blocked.Load(), true)
-		g.open()
-		ok(t, p.Flush(t.Context()))
-		synctest.Wait()
-		equal(t, "blocked", blocked.Load(), false)
-		sameList(t, "stored", f.bodies("q"), []string{"x", "x", "x", "waits"})
-
-		g2 := newGate()
-		f.onSend = func(ctx context.Context, _ int, _ []*om.Message) error { return g2.wait(ctx) }
-		defer g2.open()
-		p = producer(t, ap, om.WithBuffer(0, 10), om.WithFailWhenFull())
-		ok(t, p.SendOneway(t.Context(), msg("q", "0123456789ABC"))) // larger than the buffer: goes alone
-		synctest.Wait()
-		ok(t, p.SendOneway(t.Context(), msg("q", "12345678")))
-		is(t, p.SendOneway(t.Context(), msg("q", "123")), om.CodeBufferFull)
-		_, err := p.SendAsync(t.Context(), msg("q", "123")).Wait(t.Context())
-		is(t, err, om.CodeBufferFull)
-		_, err = p.SendBatchAsync(t.Context(), msgs("q", "123", "4")).Wait(t.Context())
-		is(t, err, om.CodeBufferFull)
-	})
-}
-
-func TestBatching_by_count_bytes_and_linger(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		f := newFake("q")
-		p := producer(t, open(t, f), om.WithBatch(3, 10), om.WithLinger(time.Second))
-		start := time.Now()
-		for _, b := range numbered(3) {
-			p.SendAsync(t.Context(), msg("q", b))
-		}
-		synctest.Wait()
-		equal(t, "calls when full", f.counted("send"), 1)
-		_, err := p.Send(t.Context(), msg("q", "alone"))
-		ok(t, err)
-		equal(t, "linger", time.Since(start), time.Second)
-		for _, b := range []string{"123456", "12345", "123456789012345", "1"} {
-			p.SendAsync(t.Context(), msg("q", b))
-		}
-		ok(t, p.Flush(t.Context()))
-		equal(t, "time of a flush", time.Since(start), time.Second)
-		var sizes []int
-		for _, b := range f.batches {
-			sizes = append(sizes, len(b))
-		}
-		if !slices.Equal(sizes, []int{3, 1, 1, 1, 1, 1}) {
-			t.Fatal(sizes)
-		}
 	})
 }

@@ -9,13 +9,13 @@ import (
 
 // With several queues the first answer ends the receives of the other queues,
 // so that nothing is taken for which nobody waits. A queue that lost that race
-// often enough, its patience, gets a head start: it is asked alone for a while.
-// Each head start that brings nothing doubles the patience, so that empty
+// often enough, its patience, gets a receive that goes on for a while whoever
+// wins. Each of these that brings nothing doubles the patience, so that empty
 // queues cost little.
 const (
 	minPatience = 4
 	maxPatience = 1024
-	headStart   = 20 * time.Millisecond
+	extraTime   = 20 * time.Millisecond
 )
 
 // pullSource is a bound queue of a pull consumer. All but the source itself is
@@ -25,7 +25,8 @@ type pullSource struct {
 	kept     []*inflight
 	err      error // of a fetch, for the next receive
 	fetching bool
-	misses   int // fetches that others ended, since the last that brought something
+	stop     context.CancelFunc // ends the fetch
+	misses   int                // fetches that others ended, since the last that brought something
 	patience int
 	active   int // receives of the driver that run
 	gone     bool
@@ -43,6 +44,9 @@ func (s *pullSource) exit() {
 func (s *pullSource) leave() {
 	s.gone, s.kept, s.err = true, nil, nil
 	s.idle = make(chan struct{})
+	if s.fetching {
+		s.stop()
+	}
 	if s.active == 0 {
 		close(s.idle)
 	}
@@ -70,52 +74,21 @@ func (s *pullSource) pop(now time.Time) *inflight {
 // startFetches starts a receive of the driver for each queue that has none.
 // The caller holds r.mu.
 func (r *pullRun) startFetches() {
-	if r.headStart != nil {
-		return
-	}
-	starving := false
 	for _, s := range r.sources {
-		if !s.fetching && s.misses >= s.patience {
-			starving = true
+		if s.fetching {
+			continue
+		}
+		var ctx context.Context
+		if s.misses < s.patience {
+			ctx, s.stop = context.WithCancel(r.fetching)
+		} else {
+			ctx, s.stop = context.WithTimeout(r.life, extraTime)
 			s.misses, s.patience = 0, min(2*s.patience, maxPatience)
-			r.startFetch(s)
 		}
+		s.fetching = true
+		s.enter()
+		go r.fetch(ctx, s, r.want)
 	}
-	if !starving {
-		r.startRest()
-		return
-	}
-	var t *time.Timer
-	t = time.AfterFunc(headStart, func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if r.headStart == t {
-			r.headStart = nil
-			r.startRest()
-		}
-	})
-	r.headStart = t
-}
-
-func (r *pullRun) startRest() {
-	for _, s := range r.sources {
-		if !s.fetching {
-			r.startFetch(s)
-		}
-	}
-}
-
-func (r *pullRun) endHeadStart() {
-	if r.headStart != nil {
-		r.headStart.Stop()
-		r.headStart = nil
-	}
-}
-
-func (r *pullRun) startFetch(s *pullSource) {
-	s.fetching = true
-	s.enter()
-	go r.fetch(r.fetching, s, r.want)
 }
 
 // fetch receives from one queue until there is a result or nobody waits.
@@ -130,7 +103,9 @@ func (r *pullRun) fetch(ctx context.Context, s *pullSource, max int) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	over := ctx.Err() != nil
 	s.fetching = false
+	s.stop()
 	s.exit()
 	switch {
 	case s.gone:
@@ -141,7 +116,7 @@ func (r *pullRun) fetch(ctx context.Context, s *pullSource, max int) {
 		}
 		s.misses, s.patience = 0, minPatience
 		r.tell()
-	case ctx.Err() == nil:
+	case !over:
 		s.err = err
 		r.tell()
 	default:

@@ -33,7 +33,6 @@ type pullRun struct {
 	// fetching is the context of the driver's receives while somebody waits.
 	fetching  context.Context
 	stopFetch context.CancelFunc
-	headStart *time.Timer // not nil while a starving queue is alone
 }
 
 func newPullRun(c *pullConsumer) *pullRun {
@@ -192,7 +191,6 @@ func (r *pullRun) await(ctx context.Context, max int) {
 	defer r.mu.Unlock()
 	if r.waiting--; r.waiting == 0 {
 		r.stopFetch()
-		r.endHeadStart()
 	}
 }
 

@@ -32,6 +32,7 @@ type handlerKey struct{}
 func newPushConsumer(ap *accessPoint, cfg om.ConsumerConfig) *pushConsumer {
 	c := &pushConsumer{consumer: newConsumer(ap, cfg)}
 	c.lifecycle.open = c.openRuns
+	c.lifecycle.halt = c.haltRuns
 	c.lifecycle.quit = c.quitRuns
 	c.lifecycle.within = c.within
 	c.lifecycle.released = func() { ap.forget(c) }
@@ -61,17 +62,22 @@ func (c *pushConsumer) openRuns(ctx context.Context) error {
 	return nil
 }
 
+// haltRuns lets no handler be called any more.
+func (c *pushConsumer) haltRuns() {
+	c.suspension.Lock()
+	defer c.suspension.Unlock()
+	c.setSuspended(false)
+	for _, b := range c.bound.all() {
+		b.run.halt()
+	}
+}
+
 func (c *pushConsumer) quitRuns(limit context.Context) error {
 	ops := c.ops.Load()
 	ops.refuse()
 	ops.wait(limit)
-	c.suspension.Lock()
-	c.setSuspended(false)
-	c.suspension.Unlock()
+	c.haltRuns() // of binds that ran meanwhile
 	all := c.bound.all()
-	for _, b := range all {
-		b.run.halt()
-	}
 	return together(all, func(b *pushBinding) error { return b.run.end(limit) })
 }
 

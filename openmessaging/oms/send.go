@@ -12,8 +12,9 @@ func (p *producer) pack(ctx context.Context, m *om.Message) (*parcel, error) {
 	if m == nil {
 		return nil, noMessage("send")
 	}
-	pc := newParcel(m)
-	t, err := p.prepare(ctx, p.hooks.load(), "send", &pc.single, time.Now())
+	links := p.hooks.load()
+	pc := newParcel(m, len(links) > 0)
+	t, err := p.prepare(ctx, links, "send", &pc.single, time.Now())
 	if err != nil {
 		return nil, err
 	}

@@ -46,8 +46,10 @@ func (p *producer) check(ctx context.Context, ms []*om.Message, copies bool) *ba
 	links := p.hooks.load()
 	copies = copies || len(links) > 0
 	var slab []om.Message
+	var bodies []byte
 	if copies {
 		slab = make([]om.Message, len(ms))
+		bodies = make([]byte, 0, bodyBytes(ms))
 	}
 	now := time.Now()
 	born := bornNow(now)
@@ -59,7 +61,7 @@ func (p *producer) check(ctx context.Context, ms []*om.Message, copies bool) *ba
 		case m == nil:
 			err = noMessage("send")
 		case copies:
-			copyTo(&slab[i], m)
+			bodies = copyTo(&slab[i], m, bodies, len(links) > 0)
 			m = &slab[i]
 			t, err = p.prepare(ctx, links, "send", m, now)
 		case priorityOutOfRange(m):
@@ -89,6 +91,15 @@ func (p *producer) check(ctx context.Context, ms []*om.Message, copies bool) *ba
 		b.refuseRest()
 	}
 	return b
+}
+
+func bodyBytes(ms []*om.Message) (n int) {
+	for _, m := range ms {
+		if m != nil {
+			n += len(m.Body)
+		}
+	}
+	return n
 }
 
 // detach gives work a slice of its own, with the messages before place n.

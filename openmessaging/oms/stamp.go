@@ -1,7 +1,6 @@
 package oms
 
 import (
-	"bytes"
 	"maps"
 	"os"
 	"sync"
@@ -59,14 +58,27 @@ func giveBack(target, sent *om.Message) {
 func priorityOutOfRange(m *om.Message) bool { return m.Ext.Priority < 0 || m.Ext.Priority > 10 }
 
 // copyTo makes dst a copy of m that shares nothing that can change. Texts are
-// shared: they cannot.
-func copyTo(dst, m *om.Message) {
+// shared: they cannot. The body is appended to bodies, which is returned. With
+// hooked, interceptors may write to the properties.
+func copyTo(dst, m *om.Message, bodies []byte, hooked bool) []byte {
 	*dst = *m
-	dst.Properties = maps.Clone(m.Properties)
-	dst.Body = bytes.Clone(m.Body)
+	switch {
+	case len(m.Properties) > 0:
+		dst.Properties = maps.Clone(m.Properties)
+	case hooked:
+		dst.Properties = om.Properties{}
+	default:
+		dst.Properties = nil
+	}
+	if len(m.Body) > 0 {
+		start := len(bodies)
+		bodies = append(bodies, m.Body...)
+		dst.Body = bodies[start:len(bodies):len(bodies)]
+	}
 	if priorityOutOfRange(dst) {
 		dst.Ext.Priority = 0
 	}
+	return bodies
 }
 
 // sizeOf returns the body and property bytes of m, which batches and buffers

@@ -28,9 +28,9 @@ func (p *producer) Prepare(ctx context.Context, m *om.Message) (om.Transaction, 
 	if m == nil {
 		return nil, noMessage(op)
 	}
-	half := new(om.Message)
-	copyTo(half, m)
-	passed, err := p.prepare(ctx, p.hooks.load(), op, half, time.Now())
+	half, links := new(om.Message), p.hooks.load()
+	copyTo(half, m, nil, len(links) > 0)
+	passed, err := p.prepare(ctx, links, op, half, time.Now())
 	if err != nil {
 		return nil, err
 	}
