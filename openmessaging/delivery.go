@@ -60,6 +60,10 @@ func NewDelivery(m *Message, partition int32, offset int64, s Settler) Delivery 
 	return Delivery{Message: m, Partition: partition, Offset: offset, settler: s}
 }
 
+// Settler returns what the delivery settles through, nil without one. Package
+// oms finds its own deliveries by it.
+func (d *Delivery) Settler() Settler { return d.settler }
+
 func (d *Delivery) settle(ctx context.Context, a Action, delay time.Duration, reason string) error {
 	if d.settler == nil {
 		return NewError(CodeUnsupported, a.String(), d.Destination, "deliveries of a stream or without a consumer are not settled")

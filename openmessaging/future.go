@@ -10,6 +10,7 @@ import (
 type Future[T any] struct {
 	mu       sync.Mutex
 	done     chan struct{}
+	claimed  bool // somebody ends it
 	complete bool
 	value    T
 	err      error
@@ -18,20 +19,34 @@ type Future[T any] struct {
 }
 
 // NewFuture returns a future that is not done. Its maker calls [Future.Complete]
-// once; onCancel, when not nil, is called when a caller cancels it first.
+// once. onCancel, when not nil, is called when a caller cancels the future
+// first, before anybody sees it done.
 func NewFuture[T any](onCancel func()) *Future[T] {
 	return &Future[T]{cancel: onCancel}
 }
 
 // Complete sets the result, wakes all waiters and calls the OnDone functions
 // in their order. It reports false, and changes nothing, when the future is
-// done already.
+// done already or was cancelled.
 func (f *Future[T]) Complete(value T, err error) bool {
-	f.mu.Lock()
-	if f.complete {
-		f.mu.Unlock()
+	if !f.claim() {
 		return false
 	}
+	f.settle(value, err)
+	return true
+}
+
+// claim makes the caller the one who ends the future.
+func (f *Future[T]) claim() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	first := !f.claimed
+	f.claimed = true
+	return first
+}
+
+func (f *Future[T]) settle(value T, err error) {
+	f.mu.Lock()
 	f.complete, f.value, f.err = true, value, err
 	if f.done != nil {
 		close(f.done)
@@ -42,7 +57,6 @@ func (f *Future[T]) Complete(value T, err error) bool {
 	for _, call := range calls {
 		call(value, err)
 	}
-	return true
 }
 
 // Done returns a channel that is closed when the result is there.
@@ -83,13 +97,14 @@ func (f *Future[T]) Wait(ctx context.Context) (T, error) {
 // afterwards it reports false. What was already handed to the provider may
 // still take effect.
 func (f *Future[T]) Cancel() bool {
-	var zero T
-	if !f.Complete(zero, WrapError(context.Canceled, "cancel", "")) {
+	if !f.claim() {
 		return false
 	}
 	if f.cancel != nil {
 		f.cancel()
 	}
+	var zero T
+	f.settle(zero, WrapError(context.Canceled, "cancel", ""))
 	return true
 }
 

@@ -70,9 +70,13 @@ type Streamer interface {
 	Resolve(ctx context.Context, queue string, partition int32, p om.Position) (offset int64, err error)
 
 	// ReadAt returns up to max messages of a partition in ascending order,
-	// beginning with the first whose offset is at least offset. It blocks
-	// until there is one or ctx ends. Receipts are nil.
+	// beginning with the first whose offset is at least offset. It does not
+	// wait: the slice is empty where there is none. Receipts are nil.
 	ReadAt(ctx context.Context, queue string, partition int32, offset int64, max int) ([]Received, error)
+
+	// Await blocks until the partition holds a message whose offset is at
+	// least offset, or ctx ends.
+	Await(ctx context.Context, queue string, partition int32, offset int64) error
 }
 
 // Transactor is implemented by a Sender with CapTransaction.

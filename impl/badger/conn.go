@@ -220,3 +220,11 @@ func (c *conn) ReadAt(ctx context.Context, queue string, partition int32, offset
 	}
 	return decode(spans, queue, c.broker.Host(), false)
 }
+
+func (c *conn) Await(ctx context.Context, queue string, partition int32, offset int64) error {
+	q, err := c.queue(ctx, "read", queue)
+	if err != nil {
+		return err
+	}
+	return q.Await(ctx, partition, offset)
+}

@@ -23,7 +23,7 @@ const (
 
 // idsRecord counts what must never be used twice.
 type idsRecord struct {
-	_msgpack struct{} `msgpack:",as_array"` //nolint:unused // read by msgpack
+	_msgpack struct{} `msgpack:",as_array"` //lint:ignore U1000 msgpack reads it
 	Queue    uint64
 	Log      uint64
 	Epoch    uint32
@@ -33,7 +33,7 @@ func (r idsRecord) put(tx *transaction) { tx.batch.Put(keyIDs, encode(r)) }
 
 // queueRecord is the stored form of a queue.
 type queueRecord struct {
-	_msgpack    struct{} `msgpack:",as_array"` //nolint:unused // read by msgpack
+	_msgpack    struct{} `msgpack:",as_array"` //lint:ignore U1000 msgpack reads it
 	ID          uint64
 	Namespace   string
 	Name        string

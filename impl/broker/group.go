@@ -51,13 +51,13 @@ type progress struct {
 
 // groupRecord is the stored form of a group.
 type groupRecord struct {
-	_msgpack struct{} `msgpack:",as_array"` //nolint:unused // read by msgpack
+	_msgpack struct{} `msgpack:",as_array"` //lint:ignore U1000 msgpack reads it
 	Created  int64    // milliseconds since 1970 UTC
 }
 
 // progressRecord is the stored form of a progress.
 type progressRecord struct {
-	_msgpack struct{} `msgpack:",as_array"` //nolint:unused // read by msgpack
+	_msgpack struct{} `msgpack:",as_array"` //lint:ignore U1000 msgpack reads it
 	Cursor   int64
 	Lost     int64
 	Settled  []int64

@@ -45,9 +45,9 @@ func (q *Queue) resolveAll(at om.Position) ([]int64, error) {
 	return out, nil
 }
 
-// Read blocks until a partition holds messages from an offset on and returns up
-// to limit of them, without leases. An offset that is not stored any more stands
-// for the oldest.
+// Read returns up to limit messages of a partition from an offset on, without
+// leases, and does not wait: there may be none. An offset that is not stored any
+// more stands for the oldest.
 func (q *Queue) Read(ctx context.Context, partition int32, offset int64, limit int) ([]Span, error) {
 	p, err := q.partition("read", partition)
 	if err != nil {
@@ -57,23 +57,36 @@ func (q *Queue) Read(ctx context.Context, partition int32, offset int64, limit i
 		return nil, om.NewError(om.CodeBadParameter, "read", q.name, "%d messages are not in 1 to %d", limit, MaxReceive)
 	}
 	for {
-		begin, end, grown, err := q.bounds(ctx, p)
+		begin, end, _, err := q.bounds(ctx, p)
 		if err != nil {
 			return nil, err
 		}
-		if offset = max(offset, begin); offset < end {
-			spans, err := q.readSpans(p, partition, offset, min(end, offset+int64(limit)))
-			if errors.Is(err, store.ErrDropped) {
-				continue
-			}
-			return spans, storeError(err, "read", q.name)
+		offset = max(offset, begin)
+		spans, err := q.readSpans(p, partition, offset, min(end, offset+int64(limit)))
+		if errors.Is(err, store.ErrDropped) {
+			continue // retention was faster; begin has moved
+		}
+		return spans, storeError(err, "read", q.name)
+	}
+}
+
+// Await blocks until a partition holds a message with at least that offset.
+func (q *Queue) Await(ctx context.Context, partition int32, offset int64) error {
+	p, err := q.partition("read", partition)
+	if err != nil {
+		return err
+	}
+	for {
+		_, end, grown, err := q.bounds(ctx, p)
+		if err != nil || offset < end {
+			return err
 		}
 		select {
 		case <-grown:
 		case <-q.b.closed:
-			return nil, errClosed
+			return errClosed
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
 	}
 }

@@ -41,7 +41,8 @@ func Decode(b []byte, h Header, skip int, dst []om.Message) (int, error) {
 // UTF-8. What it accepts, Decode decodes.
 func Validate(b []byte, h Header) error {
 	c := cursor{b: b[:h.Size], pos: HeaderSize}
-	if !utf8.Valid(c.stringBytes()) || !utf8.Valid(c.stringBytes()) {
+	host, specVersion := c.stringBytes(), c.stringBytes()
+	if !utf8.Valid(host) || !utf8.Valid(specVersion) {
 		return damaged("its born host or version is not valid UTF-8")
 	}
 	var m om.Message
@@ -166,7 +167,7 @@ func (c *cursor) value(depth int) om.Value {
 		return om.String(c.string())
 	case msgpcode.IsBin(code):
 		return om.BinaryString(view(c.bin()))
-	case code == msgpcode.FixedMapLow || msgpcode.IsFixedMap(code) || code == msgpcode.Map16 || code == msgpcode.Map32:
+	case msgpcode.IsFixedMap(code) || code == msgpcode.Map16 || code == msgpcode.Map32:
 		return om.Object(c.properties(depth + 1))
 	}
 	switch code := c.byte(); code {

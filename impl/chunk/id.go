@@ -7,9 +7,6 @@ import (
 	"strings"
 )
 
-// maxIDLength is the length of the longest message id.
-const maxIDLength = 16 + 1 + 16
-
 // AppendID appends the id of the message with that producer and sequence
 // number: 16 hexadecimal digits, "-", the sequence number in hexadecimal.
 func AppendID(b []byte, producer, sequence uint64) []byte {

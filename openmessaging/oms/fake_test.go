@@ -409,24 +409,33 @@ func (c *fakeConn) Resolve(ctx context.Context, queue string, _ int32, p om.Posi
 }
 
 func (c *fakeConn) ReadAt(ctx context.Context, queue string, _ int32, offset int64, max int) ([]spi.Received, error) {
+	got, _ := c.readAt(queue, offset, max)
+	return got, ctx.Err()
+}
+
+func (c *fakeConn) Await(ctx context.Context, queue string, _ int32, offset int64) error {
 	for {
-		c.f.mu.Lock()
-		var got []spi.Received
-		for i, m := range c.f.queues[queue].messages {
-			// A message with the body "gap" stands for an offset without one.
-			if int64(i) >= offset && len(got) < max && string(m.Body) != "gap" {
-				got = append(got, spi.Received{Message: m.Clone(), Offset: int64(i)})
-			}
-		}
-		changed := c.f.changed
-		c.f.mu.Unlock()
+		got, changed := c.readAt(queue, offset, 1)
 		if len(got) > 0 {
-			return got, ctx.Err()
+			return ctx.Err()
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
 	}
+}
+
+// readAt also returns the channel that is closed by the next change. A message
+// with the body "gap" stands for an offset without one.
+func (c *fakeConn) readAt(queue string, offset int64, max int) (got []spi.Received, changed <-chan struct{}) {
+	c.f.mu.Lock()
+	defer c.f.mu.Unlock()
+	for i, m := range c.f.queues[queue].messages {
+		if int64(i) >= offset && len(got) < max && string(m.Body) != "gap" {
+			got = append(got, spi.Received{Message: m.Clone(), Offset: int64(i)})
+		}
+	}
+	return got, c.f.changed
 }

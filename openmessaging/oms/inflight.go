@@ -38,19 +38,8 @@ func leaseEnd(until, now time.Time, lease time.Duration) time.Time {
 
 func (f *inflight) leaseOver(now time.Time) bool { return f.lease.Load() <= now.UnixNano() }
 
-// gathering is a context for Delivery.Ack that makes a delivery tell who it is
-// instead of being acknowledged.
-type gathering struct {
-	context.Context
-	found *inflight
-}
-
 // Settle implements openmessaging.Settler.
 func (f *inflight) Settle(ctx context.Context, _ *om.Delivery, action om.Action, delay time.Duration, reason string) error {
-	if g, ok := ctx.(*gathering); ok && action == om.Ack {
-		g.found = f
-		return nil
-	}
 	errs, _ := f.src.settle(ctx, settlement{action, delay, reason}, []*inflight{f})
 	if errs != nil {
 		return errs[0]
@@ -68,17 +57,17 @@ func ackAll(ctx context.Context, ds []*om.Delivery) []error {
 		}
 		errs[i] = err
 	}
-	g := &gathering{Context: ctx}
 	found := make([]*inflight, 0, len(ds))
 	var places []int // of found in ds; nil while they are the same
 	for i, d := range ds {
+		var f *inflight
 		if d == nil {
 			fail(i, badParameter("ack", "", "delivery %d is nil", i))
-		} else if err := d.Ack(g); err != nil {
+		} else if own, ok := d.Settler().(*inflight); ok {
+			f = own
+		} else if err := d.Ack(ctx); err != nil {
 			fail(i, err)
 		}
-		f := g.found
-		g.found = nil
 		if f == nil && places == nil {
 			places = make([]int, i, len(ds))
 			for k := range places {

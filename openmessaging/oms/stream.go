@@ -5,7 +5,6 @@ import (
 	"errors"
 	"iter"
 	"sync/atomic"
-	"time"
 
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 	"github.com/openmessaging/openmessaging-go/spi"
@@ -101,7 +100,7 @@ func (k *cursor) Forward(ctx context.Context) iter.Seq2[*om.Delivery, error] {
 		}
 		defer release()
 		for {
-			got, err := k.c.streamer.ReadAt(within, k.queue, k.partition, k.offset, readAhead)
+			got, err := readWaiting(within, k.c.streamer, k.queue, k.partition, k.offset, readAhead)
 			if err != nil {
 				yield(nil, k.c.failure(ctx, err, "read stream", k.queue))
 				return
@@ -156,23 +155,13 @@ func (k *cursor) Backward(ctx context.Context) iter.Seq2[*om.Delivery, error] {
 	}
 }
 
-// probe bounds a read for which the partition may hold no message any more.
-// Only gaps right below the partition's end make it wait so long.
-const probe = 3 * time.Second
-
 // window returns the messages with low ≤ offset < high, ascending. Offsets may
 // have gaps.
 func (k *cursor) window(ctx context.Context, low, high int64) ([]om.Delivery, error) {
 	var ds []om.Delivery
 	for low < high {
-		bounded, cancel := context.WithTimeout(ctx, probe)
-		got, err := k.c.streamer.ReadAt(bounded, k.queue, k.partition, low, int(high-low))
-		late := bounded.Err() != nil
-		cancel()
+		got, err := k.c.streamer.ReadAt(ctx, k.queue, k.partition, low, int(high-low))
 		if err != nil {
-			if late && ctx.Err() == nil {
-				return ds, nil
-			}
 			return nil, err
 		}
 		for i := range got {
@@ -183,14 +172,23 @@ func (k *cursor) window(ctx context.Context, low, high int64) ([]om.Delivery, er
 			ds = append(ds, om.NewDelivery(got[i].Message, got[i].Partition, got[i].Offset, nil))
 		}
 		if len(got) == 0 {
-			return nil, noProgress(k.queue)
+			break
 		}
 	}
 	return ds, nil
 }
 
-func noProgress(queue string) error {
-	return om.NewError(om.CodeServerError, "read stream", queue, "the driver returned neither messages nor an error")
+// readWaiting reads from an offset on and blocks for the first message.
+func readWaiting(ctx context.Context, s spi.Streamer, queue string, partition int32, offset int64, max int) ([]spi.Received, error) {
+	for {
+		got, err := s.ReadAt(ctx, queue, partition, offset, max)
+		if err != nil || len(got) > 0 {
+			return got, err
+		}
+		if err := s.Await(ctx, queue, partition, offset); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // unsettled makes deliveries without receipts.
@@ -211,12 +209,9 @@ func readFrom(ctx context.Context, s spi.Streamer, from om.ReceiveConfig, max in
 	if err != nil {
 		return nil, err
 	}
-	got, err := s.ReadAt(ctx, from.Queue, from.Partition, offset, max)
+	got, err := readWaiting(ctx, s, from.Queue, from.Partition, offset, max)
 	if err != nil {
 		return nil, err
-	}
-	if len(got) == 0 {
-		return nil, noProgress(from.Queue)
 	}
 	ds := unsettled(got)
 	out := make([]*om.Delivery, len(ds))
