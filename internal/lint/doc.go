@@ -1,0 +1,2 @@
+// Package lint holds rules of this repository as tests.
+package lint
