@@ -1,0 +1,160 @@
+package openmessaging_test
+
+import (
+	"math"
+	"strings"
+	"testing"
+
+	. "github.com/openmessaging/openmessaging-go/openmessaging"
+)
+
+func TestR002_numeric_extremes(t *testing.T) {
+	for _, n := range []int64{math.MinInt64, math.MinInt32, math.MinInt16, -1, 0, 1, math.MaxInt16, math.MaxInt32, math.MaxInt64} {
+		if got, ok := Long(n).Int64(); got != n || !ok {
+			t.Errorf("Long(%d) = %d %v", n, got, ok)
+		}
+		if got, ok := Integer(int32(n)).Int64(); got != int64(int32(n)) || !ok {
+			t.Errorf("Integer(%d) = %d %v", int32(n), got, ok)
+		}
+		if got, ok := Short(int16(n)).Int64(); got != int64(int16(n)) || !ok {
+			t.Errorf("Short(%d) = %d %v", int16(n), got, ok)
+		}
+	}
+	for _, bits := range []uint64{0, 1 << 63, 1, 0x7ff0000000000000, 0xfff0000000000000, 0x7ff8000000000001, 0x7ff0000000000001, math.Float64bits(math.MaxFloat64)} {
+		if got, ok := Double(math.Float64frombits(bits)).FloatBits(); got != bits || !ok {
+			t.Errorf("Double of %x has bits %x %v", bits, got, ok)
+		}
+	}
+	for _, bits := range []uint32{0, 1 << 31, 1, 0x7f800000, 0xff800000, 0x7fc00001, 0x7f800001} {
+		if got, ok := FloatFromBits(bits).FloatBits(); got != uint64(bits) || !ok {
+			t.Errorf("FloatFromBits(%x) has bits %x %v", bits, got, ok)
+		}
+	}
+	if f, ok := Float(1.5).Float64(); f != 1.5 || !ok {
+		t.Errorf("Float(1.5) = %v %v", f, ok)
+	}
+}
+
+func TestG17_nan(t *testing.T) {
+	if f, ok := Double(math.NaN()).Float64(); !math.IsNaN(f) || !ok {
+		t.Errorf("Double(NaN) = %v %v", f, ok)
+	}
+	if !Double(math.NaN()).Equal(Double(math.NaN())) {
+		t.Error("the same NaN is not equal to itself")
+	}
+}
+
+func TestR001_kinds_do_not_mix(t *testing.T) {
+	values := []Value{String("1"), Binary([]byte("1")), Short(1), Integer(1), Long(1), Float(1), Double(1), Bool(true), Object(Properties{"1": Long(1)}), {}}
+	for i, v := range values {
+		for j, w := range values {
+			if v.Equal(w) != (i == j) {
+				t.Errorf("%v %v equals %v %v", v.Kind(), v, w.Kind(), w)
+			}
+		}
+		_, text := v.Text()
+		_, bytes := v.Bytes()
+		_, raw := v.RawBytes()
+		_, number := v.Int64()
+		_, float := v.Float64()
+		_, truth := v.Bool()
+		_, object := v.Object()
+		count := 0
+		for _, ok := range []bool{text, bytes, number, float, truth, object} {
+			if ok {
+				count++
+			}
+		}
+		if want := min(1, int(v.Kind())); count != want || raw != bytes {
+			t.Errorf("%v answers to %d kinds", v.Kind(), count)
+		}
+	}
+}
+
+func TestR004_binary_any_byte(t *testing.T) {
+	all := make([]byte, 256)
+	for i := range all {
+		all[i] = byte(i)
+	}
+	v := Binary(all)
+	all[0] = 99
+	got, ok := v.Bytes()
+	if !ok || got[0] != 0 || got[255] != 255 || len(got) != 256 {
+		t.Errorf("binary %v %v", got, ok)
+	}
+	got[1] = 99
+	if again, _ := v.Bytes(); again[1] != 1 {
+		t.Error("the value shares memory with what it returned")
+	}
+}
+
+func TestR007_absent_key(t *testing.T) {
+	for _, p := range []Properties{nil, {}, {"k": Object(Properties{})}} {
+		if s := p.GetString("k", "d"); s != "d" {
+			t.Errorf("GetString = %q", s)
+		}
+		if b := p.GetBytes("k", []byte("d")); string(b) != "d" {
+			t.Errorf("GetBytes = %q", b)
+		}
+		if n := p.GetInt64("k", 7); n != 7 {
+			t.Errorf("GetInt64 = %d", n)
+		}
+		if f := p.GetFloat64("k", 7); f != 7 {
+			t.Errorf("GetFloat64 = %v", f)
+		}
+		if !p.GetBool("k", true) {
+			t.Error("GetBool = false")
+		}
+	}
+	p := Properties{"s": String("x"), "b": Binary([]byte("y")), "n": Short(3), "f": Float(0.5), "t": Bool(false)}
+	if p.GetString("s", "") != "x" || string(p.GetBytes("b", nil)) != "y" || p.GetInt64("n", 0) != 3 || p.GetFloat64("f", 0) != 0.5 || p.GetBool("t", true) {
+		t.Errorf("present keys give their defaults: %v", p)
+	}
+	if got := strings.Join(p.Keys(), ""); got != "bfnst" {
+		t.Errorf("Keys = %s", got)
+	}
+}
+
+func TestG16_bool_kind(t *testing.T) {
+	for _, b := range []bool{true, false} {
+		if got, ok := Bool(b).Bool(); got != b || !ok || Bool(b).Kind() != KindBool {
+			t.Errorf("Bool(%v) = %v %v", b, got, ok)
+		}
+	}
+}
+
+func TestObjectIsCopied(t *testing.T) {
+	inner := Properties{"a": Long(1)}
+	v := Object(inner)
+	inner["a"] = Long(2)
+	got, _ := v.Object()
+	if !got["a"].Equal(Long(1)) {
+		t.Errorf("the value shares memory with its maker: %v", got)
+	}
+	got["a"] = Long(3)
+	if again, _ := v.Object(); !again["a"].Equal(Long(1)) {
+		t.Errorf("the value shares memory with what it returned: %v", again)
+	}
+}
+
+func TestKindAndValueStrings(t *testing.T) {
+	for v, want := range map[*Value]string{
+		{}:                                    "Invalid <invalid>",
+		ptr(String("x")):                      "String x",
+		ptr(Binary([]byte{0xab})):             "Binary ab",
+		ptr(Short(-1)):                        "Short -1",
+		ptr(Float(0.1)):                       "Float 0.1",
+		ptr(Double(0.1)):                      "Double 0.1",
+		ptr(Bool(true)):                       "Bool true",
+		ptr(Object(Properties{"a": Long(1)})): "Object map[a:1]",
+	} {
+		if got := v.Kind().String() + " " + v.String(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	if Kind(77).String() != "Kind(77)" {
+		t.Error(Kind(77).String())
+	}
+}
+
+func ptr[T any](v T) *T { return &v }
