@@ -42,9 +42,11 @@ func (s *sender) Close(context.Context) error {
 type part struct {
 	queue     *broker.Queue
 	partition int32
+	inTurn    bool  // the partition was chosen in turn
 	indexes   []int // of the messages
 	bytes     int
 	sequence  uint64
+	builder   *chunk.Builder
 }
 
 // chunkBytes is the size from which messages go into another chunk.
@@ -60,42 +62,37 @@ func (s *sender) Send(ctx context.Context, ms []*om.Message) ([]spi.Outcome, err
 	outcomes := make([]spi.Outcome, len(ms))
 	parts := s.divide(ms, outcomes)
 	appends := make([]broker.Append, len(parts))
-	builders := make([]*chunk.Builder, len(parts))
-	for i, p := range parts {
-		builders[i] = s.builders.Get().(*chunk.Builder)
+	for i := range parts {
+		p := &parts[i]
+		p.builder = s.builders.Get().(*chunk.Builder)
 		p.sequence = s.sequence.Add(uint64(len(p.indexes))) - uint64(len(p.indexes))
-		appends[i] = broker.Append{Queue: p.queue, Partition: p.partition, Chunk: s.encode(builders[i], p, ms)}
+		appends[i] = broker.Append{Queue: p.queue, Partition: p.partition, Chunk: s.encode(p, ms)}
 	}
 	if err := s.conn.broker.Publish(ctx, appends); err != nil {
 		return nil, err // the builders' memory is still being read
 	}
-	for i, p := range parts {
-		s.builders.Put(builders[i])
+	for i := range parts {
+		p := &parts[i]
+		s.builders.Put(p.builder)
 		if err := appends[i].Err; err != nil {
 			for _, j := range p.indexes {
 				outcomes[j].Err = err
 			}
 			continue
 		}
-		for k, id := range chunk.IDs(s.producer, p.sequence, len(p.indexes)) {
+		chunk.IDs(s.producer, p.sequence, len(p.indexes), func(k int, id string) {
 			outcomes[p.indexes[k]].SendResult = om.SendResult{MessageID: id, Partition: p.partition, Offset: appends[i].Base + int64(k)}
-		}
+		})
 	}
 	return outcomes, nil
 }
 
 // divide checks the messages and distributes them to partitions: the one they
 // ask for, the one of their key, or for the others of the call one in turn.
-func (s *sender) divide(ms []*om.Message, outcomes []spi.Outcome) (parts []*part) {
-	type target struct {
-		queue     *broker.Queue
-		partition int32
-	}
-	open := make(map[target]*part)
-	inTurn := make(map[*broker.Queue]int32)
+func (s *sender) divide(ms []*om.Message, outcomes []spi.Outcome) (parts []part) {
 	var queue *broker.Queue
 	var name string
-	var last *part // of the last message, which is the one of most
+	last := -1 // the part of the last message, which is the one of most
 	for i, m := range ms {
 		if queue == nil || m.Destination != name {
 			var err error
@@ -111,29 +108,33 @@ func (s *sender) divide(ms []*om.Message, outcomes []spi.Outcome) (parts []*part
 			outcomes[i].Err = err
 			continue
 		}
-		to := target{queue: queue}
-		if n, ok := m.Ext.Partition.Get(); ok {
-			to.partition = n
-		} else if m.Ext.MessageKey != "" {
-			to.partition = queue.PartitionOf(m.Ext.MessageKey)
-		} else if n, ok := inTurn[queue]; ok {
-			to.partition = n
-		} else {
-			to.partition = queue.NextPartition()
-			inTurn[queue] = to.partition
+		partition, asked := m.Ext.Partition.Get()
+		if !asked && m.Ext.MessageKey != "" {
+			partition, asked = queue.PartitionOf(m.Ext.MessageKey), true
 		}
-		p := last
-		if p == nil || p.queue != to.queue || p.partition != to.partition {
-			p = open[to]
+		fits := func(p *part) bool {
+			return p.queue == queue && (p.partition == partition && asked || p.inTurn && !asked)
 		}
-		if p == nil || p.bytes+bytes > chunkBytes || len(p.indexes) == broker.MaxChunkMessages {
-			p = &part{queue: queue, partition: to.partition, indexes: make([]int, 0, len(ms)-i)}
-			parts = append(parts, p)
-			open[to] = p
+		if last < 0 || !fits(&parts[last]) {
+			last = len(parts) - 1
+			for last >= 0 && !fits(&parts[last]) {
+				last--
+			}
 		}
+		if !asked {
+			if last >= 0 {
+				partition = parts[last].partition
+			} else {
+				partition = queue.NextPartition()
+			}
+		}
+		if last < 0 || parts[last].bytes+bytes > chunkBytes || len(parts[last].indexes) == broker.MaxChunkMessages {
+			parts = append(parts, part{queue: queue, partition: partition, inTurn: !asked, indexes: make([]int, 0, len(ms)-i)})
+			last = len(parts) - 1
+		}
+		p := &parts[last]
 		p.indexes = append(p.indexes, i)
 		p.bytes += bytes
-		last = p
 	}
 	return parts
 }
@@ -169,7 +170,8 @@ func check(m *om.Message, q *broker.Queue) (int, error) {
 	return size.Body + size.Properties + size.Header, nil
 }
 
-func (s *sender) encode(b *chunk.Builder, p *part, ms []*om.Message) []byte {
+func (s *sender) encode(p *part, ms []*om.Message) []byte {
+	b := p.builder
 	first := int64(math.MaxInt64)
 	for _, i := range p.indexes {
 		first = min(first, ms[i].BornAt.UnixMilli())

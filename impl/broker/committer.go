@@ -31,6 +31,7 @@ type committer struct {
 	mu      sync.Mutex
 	wake    *sync.Cond
 	queue   []*pending
+	queued  int // bytes of the queue
 	stopped bool
 
 	// Those who were just answered often come back at once. Under load the
@@ -45,8 +46,12 @@ type committer struct {
 	retainFailed bool
 }
 
-// maxPatience bounds how long a commit waits for more commands.
-const maxPatience = time.Millisecond
+const (
+	// maxPatience bounds how long a commit waits for more commands.
+	maxPatience = time.Millisecond
+	// bigCommit is the payload from which a commit does not wait.
+	bigCommit = 512 << 10
+)
 
 func newCommitter(b *Broker) *committer {
 	c := &committer{b: b}
@@ -76,7 +81,8 @@ func (c *committer) enqueue(p *pending) {
 		return
 	}
 	c.queue = append(c.queue, p)
-	if n := len(c.queue); n == 1 || n == c.expected {
+	c.queued += p.bytes
+	if len(c.queue) == 1 || !c.waits() {
 		c.wake.Signal()
 	}
 	c.mu.Unlock()
@@ -91,6 +97,12 @@ func (c *committer) stop() {
 	c.hurry.Stop()
 }
 
+// waits reports whether the next commit waits for more. A commit that is big
+// enough does not: while it is written, those who come next encode.
+func (c *committer) waits() bool {
+	return len(c.queue) < c.expected && c.queued < bigCommit && !c.stopped
+}
+
 // gather blocks for commands and takes as many as one commit may hold.
 func (c *committer) gather(group []*pending) []*pending {
 	c.mu.Lock()
@@ -101,10 +113,10 @@ func (c *committer) gather(group []*pending) []*pending {
 		}
 		c.wake.Wait()
 	}
-	if len(c.queue) < c.expected && !c.stopped {
+	if c.waits() {
 		c.hurried = false
 		c.hurry.Reset(c.patience)
-		for len(c.queue) < c.expected && !c.hurried && !c.stopped {
+		for c.waits() && !c.hurried {
 			c.wake.Wait()
 		}
 		c.hurry.Stop()
@@ -114,6 +126,7 @@ func (c *committer) gather(group []*pending) []*pending {
 		bytes += c.queue[n].bytes
 		n++
 	}
+	c.queued -= bytes
 	group = append(group[:0], c.queue[:n]...)
 	rest := copy(c.queue, c.queue[n:])
 	clear(c.queue[rest:])
@@ -131,9 +144,12 @@ func (c *committer) run() {
 		rest := c.commit(group)
 		c.retain()
 		c.mu.Lock()
+		for _, p := range rest {
+			c.queued += p.bytes
+		}
 		c.queue = append(rest, c.queue...)
 		c.expected = min(len(group)+len(c.queue), commitCommands)
-		c.patience = min(time.Since(began)/4, maxPatience)
+		c.patience = min(time.Since(began), maxPatience)
 		c.mu.Unlock()
 	}
 }
@@ -163,8 +179,8 @@ func (c *committer) commit(group []*pending) (rest []*pending) {
 			return nil
 		}
 	}
-	for _, f := range c.tx.committed {
-		f()
+	for _, g := range c.tx.grown {
+		g.queue.reveal(g.partition)
 	}
 	for _, p := range group {
 		p.answer(p.err)
@@ -231,7 +247,19 @@ type transaction struct {
 	batch     store.Batch
 	dirty     map[*progress]bool // to be encoded once, at the end
 	dirtySize int                // about the bytes of dirty
-	committed []func()           // called after the commit, before the answers
+	grown     []grown            // what receivers see after the commit
+}
+
+// grown is a partition with new messages, or a queue with new work for groups.
+type grown struct {
+	queue     *Queue
+	partition *partition
+}
+
+func (t *transaction) grow(q *Queue, p *partition) {
+	if g := (grown{q, p}); !slices.Contains(t.grown, g) {
+		t.grown = append(t.grown, g)
+	}
 }
 
 func (t *transaction) begin(now int64) {
@@ -243,7 +271,7 @@ func (t *transaction) begin(now int64) {
 	}
 	clear(t.dirty)
 	t.dirtySize = 0
-	t.committed = t.committed[:0]
+	t.grown = t.grown[:0]
 }
 
 // touch notes that a progress has changed.

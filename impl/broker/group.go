@@ -314,11 +314,7 @@ func (c *seekGroup) apply(b *Broker, tx *transaction) error {
 		p.moveTo(min(max(c.cursors[i], q.partitions[i].begin), q.partitions[i].next))
 		tx.touch(p)
 	}
-	tx.committed = append(tx.committed, func() {
-		q.mu.Lock()
-		defer q.mu.Unlock()
-		g.wakeOne()
-	})
+	g.wakeForWork()
 	return nil
 }
 

@@ -27,49 +27,46 @@ func (b *Broker) Publish(ctx context.Context, appends []Append) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	waits := make([]*pending, len(appends))
 	commands := make([]publish, len(appends))
 	for i := range appends {
 		a, c := &appends[i], &commands[i]
 		h, err := checkChunk(a)
+		if err == nil {
+			err = b.pending.Acquire(ctx, int64(h.Size))
+		}
 		if err != nil {
 			a.Err = err
 			continue
 		}
-		if err := b.pending.Acquire(ctx, int64(h.Size)); err != nil {
-			a.Err = err
-			continue
-		}
 		*c = publish{queue: a.Queue, partition: int(a.Partition), chunk: a.Chunk, count: h.Count}
-		waits[i] = &pending{cmd: c, bytes: h.Size, done: make(chan error, 1)}
-		b.commits.enqueue(waits[i])
+		c.pending = pending{cmd: c, bytes: h.Size, done: make(chan error, 1)}
+		b.commits.enqueue(&c.pending)
 	}
-	for i, p := range waits {
-		if p == nil {
+	for i := range commands {
+		c := &commands[i]
+		if c.done == nil {
 			continue
 		}
 		select {
-		case err := <-p.done:
-			b.pending.Release(int64(p.bytes))
-			appends[i].Err, appends[i].Base = err, commands[i].base
+		case err := <-c.done:
+			b.pending.Release(int64(c.bytes))
+			appends[i].Err, appends[i].Base = err, c.base
 		case <-ctx.Done():
-			b.abandon(waits[i:])
+			go b.abandon(commands[i:])
 			return ctx.Err()
 		}
 	}
 	return nil
 }
 
-// abandon gives the room of pending chunks back once they are answered.
-func (b *Broker) abandon(waits []*pending) {
-	go func() {
-		for _, p := range waits {
-			if p != nil {
-				<-p.done
-				b.pending.Release(int64(p.bytes))
-			}
+// abandon gives the room of chunks back once they are answered.
+func (b *Broker) abandon(commands []publish) {
+	for i := range commands {
+		if c := &commands[i]; c.done != nil {
+			<-c.done
+			b.pending.Release(int64(c.bytes))
 		}
-	}()
+	}
 }
 
 func checkChunk(a *Append) (chunk.Header, error) {
@@ -90,6 +87,7 @@ func checkChunk(a *Append) (chunk.Header, error) {
 
 // publish appends a chunk to a partition.
 type publish struct {
+	pending
 	queue     *Queue
 	partition int
 	chunk     []byte
@@ -108,16 +106,15 @@ func (c *publish) apply(_ *Broker, tx *transaction) error {
 	c.base = p.next
 	p.next += int64(c.count)
 	tx.batch.Append(p.log, c.base, c.count, c.chunk)
-	end := p.next
-	tx.committed = append(tx.committed, func() { q.reveal(p, end) })
+	tx.grow(q, p)
 	return nil
 }
 
-// reveal lets receivers see what was committed up to end.
-func (q *Queue) reveal(p *partition, end int64) {
+// reveal lets receivers see what was committed.
+func (q *Queue) reveal(p *partition) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	p.end = end
+	p.end = p.next
 	for _, g := range q.groups {
 		g.wakeOne()
 	}

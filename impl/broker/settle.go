@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -37,7 +38,34 @@ func (r *Receiver) Ack(ctx context.Context, rs []Receipts) ([]error, error) {
 	for part := range slices.Chunk(done, settleAtOnce) {
 		waits = append(waits, r.group.queue.b.commits.submit(&settle{r.group, part}))
 	}
-	return errs, await(ctx, waits)
+	if len(waits) == 0 { // others settle the same, and may not be durable yet
+		waits = append(waits, r.group.queue.b.commits.submit(&ping{}))
+	}
+	if err := await(ctx, waits); err != nil {
+		return nil, err
+	}
+	return r.settledMeanwhile(rs, errs), nil
+}
+
+// settledMeanwhile takes back the errors of receipts whose messages are settled
+// by now: another call had them in hand.
+func (r *Receiver) settledMeanwhile(rs []Receipts, errs []error) []error {
+	if errs == nil {
+		return nil
+	}
+	r.group.queue.mu.Lock()
+	defer r.group.queue.mu.Unlock()
+	failed := false
+	for i, err := range errs {
+		if errors.Is(err, om.CodeStaleReceipt) && r.group.parts[rs[i].Partition].isSettled(rs[i].From, rs[i].To) {
+			errs[i] = nil
+		}
+		failed = failed || errs[i] != nil
+	}
+	if !failed {
+		return nil
+	}
+	return errs
 }
 
 // settleAtOnce bounds the progresses that one command changes.

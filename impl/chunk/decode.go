@@ -32,7 +32,7 @@ func Decode(b []byte, h Header, skip int, dst []om.Message) (int, error) {
 	if c.err != nil {
 		return 0, damaged("%w", c.err)
 	}
-	ids(h.Producer, h.Sequence+uint64(skip), n, func(i int, id string) { dst[i].MessageID = id })
+	IDs(h.Producer, h.Sequence+uint64(skip), n, func(i int, id string) { dst[i].MessageID = id })
 	return n, nil
 }
 

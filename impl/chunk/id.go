@@ -3,6 +3,7 @@ package chunk
 import (
 	"encoding/hex"
 	"fmt"
+	"math/bits"
 	"strconv"
 	"strings"
 )
@@ -33,19 +34,14 @@ func ParseID(id string) (producer, sequence uint64, err error) {
 	return 0, 0, fmt.Errorf("%.60q is no message id", id)
 }
 
-// ids makes the ids of count messages in one allocation.
-func ids(producer, sequence uint64, count int, yield func(i int, id string)) {
-	buf := make([]byte, 0, count*(16+1+len(strconv.FormatUint(sequence+uint64(count), 16))))
+// IDs calls yield with the ids of count messages from a sequence number on. It
+// allocates once for all of them.
+func IDs(producer, sequence uint64, count int, yield func(i int, id string)) {
+	digits := (bits.Len64(sequence+uint64(count)) + 3) / 4
+	buf := make([]byte, 0, count*(16+1+max(1, digits)))
 	for i := range count {
 		start := len(buf)
 		buf = AppendID(buf, producer, sequence+uint64(i))
 		yield(i, view(buf[start:]))
 	}
-}
-
-// IDs returns the ids of count messages from a sequence number on.
-func IDs(producer, sequence uint64, count int) []string {
-	out := make([]string, count)
-	ids(producer, sequence, count, func(i int, id string) { out[i] = id })
-	return out
 }

@@ -1,0 +1,34 @@
+package bench
+
+// Result is what a scenario measured. Fields that a scenario does not measure
+// are null in JSON.
+type Result struct {
+	Scenario               string   `json:"scenario"`
+	Messages               int64    `json:"messages"`
+	Size                   int      `json:"size"`
+	Batch                  int      `json:"batch"`
+	Seconds                float64  `json:"seconds"`
+	MessagesPerSecond      float64  `json:"messages_per_second"`
+	BytesPerSecond         float64  `json:"bytes_per_second"`
+	P50                    *float64 `json:"p50_ms"`
+	P99                    *float64 `json:"p99_ms"`
+	LimitMessagesPerSecond *float64 `json:"limit_messages_per_second"`
+	RatioToLimit           *float64 `json:"ratio_to_limit"`
+	CPUSeconds             float64  `json:"cpu_seconds"`
+	RSSBytes               int64    `json:"rss_bytes"`
+	Max                    *float64 `json:"max_ms"`
+	Producers              int      `json:"producers"`
+	Consumers              int      `json:"consumers"`
+	Queues                 int      `json:"queues"`
+	Partitions             int      `json:"partitions"`
+	Duplicates             int64    `json:"duplicates"`
+	Gigabytes              []Window `json:"gigabytes,omitempty"`
+	Interrupted            bool     `json:"interrupted,omitempty"`
+}
+
+// Window is one gigabyte of message bodies on its way.
+type Window struct {
+	Seconds           float64 `json:"seconds"`
+	MessagesPerSecond float64 `json:"messages_per_second"`
+	Max               float64 `json:"max_ms"`
+}

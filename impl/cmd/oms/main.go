@@ -1,0 +1,81 @@
+// Command oms is the operator's program: benchmarks and the check of a store.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	_ "github.com/openmessaging/openmessaging-go/impl/badger"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// Exit statuses.
+const (
+	exitFailed = 1 // the command ran and failed, or found something
+	exitUsage  = 2 // the command could not be run
+)
+
+// exitError gives an error an exit status; err may be nil when everything was
+// said already.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return fmt.Sprint(e.err) }
+func (e *exitError) Unwrap() error { return e.err }
+
+// run runs a command line and returns the exit status.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := &cobra.Command{
+		Use:           "oms",
+		Short:         "OpenMessaging for Go: benchmarks, and care for the stores of the embedded broker",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage(c, err) })
+	root.AddCommand(benchCommand(), storeCommand(), versionCommand())
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	var exit *exitError
+	if !errors.As(err, &exit) {
+		exit = &exitError{exitUsage, fmt.Errorf("%w; see oms --help", err)} // cobra's own: an unknown command
+	}
+	if exit.err != nil {
+		fmt.Fprintln(stderr, "oms:", exit.err)
+	}
+	return exit.code
+}
+
+// usage is the error of a command line that makes no sense.
+func usage(c *cobra.Command, err error) error {
+	return &exitError{exitUsage, fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
+}
+
+// args has positional arguments refused with exit status 2.
+func args(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if err := check(c, args); err != nil {
+			return usage(c, err)
+		}
+		return nil
+	}
+}
