@@ -312,6 +312,7 @@ func (s *session) roundtrip(ctx context.Context, r *Result) error {
 		if err != nil {
 			return err
 		}
+		defer c.Close(context.WithoutCancel(ctx))
 		if err := c.Bind(ctx, handler, s.queues...); err != nil {
 			return err
 		}
