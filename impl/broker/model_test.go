@@ -1,0 +1,264 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/openmessaging/openmessaging-go/impl/chunk"
+	"github.com/openmessaging/openmessaging-go/impl/store"
+	om "github.com/openmessaging/openmessaging-go/openmessaging"
+)
+
+// model is a queue with one group as anybody would write it down: for each
+// message a line.
+type model struct {
+	parts [][]*line
+}
+
+type line struct {
+	body    string
+	settled bool
+	count   int       // deliveries that ended unsettled
+	holder  *Receiver // who has it now
+	lease   Receipts
+}
+
+func (m *model) each(f func(partition, offset int, l *line)) {
+	for p, lines := range m.parts {
+		for o, l := range lines {
+			f(p, o, l)
+		}
+	}
+}
+
+func (m *model) count(is func(*line) bool) (n int) {
+	m.each(func(_, _ int, l *line) {
+		if is(l) {
+			n++
+		}
+	})
+	return n
+}
+
+// giveBack ends the deliveries that a receiver holds; nil stands for all.
+func (m *model) giveBack(r *Receiver) {
+	m.each(func(_, _ int, l *line) {
+		if l.holder != nil && (r == nil || l.holder == r) {
+			l.holder = nil
+			l.count++
+		}
+	})
+}
+
+const modelPartitions = 3
+
+// TestBrokerAgreesWithModel runs random operations against the broker and the
+// model: nothing is lost, nothing invented, what is settled stays settled, also
+// when the broker is opened again.
+func TestBrokerAgreesWithModel(t *testing.T) {
+	for _, memory := range []bool{true, false} {
+		t.Run(fmt.Sprintf("memory=%v", memory), func(t *testing.T) {
+			rapid.Check(t, func(rt *rapid.T) {
+				run := &modelRun{t: rt, tb: t, opts: store.Options{Memory: memory, Reserve: 1}, m: &model{parts: make([][]*line, modelPartitions)}}
+				if !memory {
+					dir, err := os.MkdirTemp("", "oms-model-")
+					if err != nil {
+						rt.Fatal(err)
+					}
+					defer os.RemoveAll(dir)
+					run.opts.Path = dir
+				}
+				run.b = testBroker(t, run.opts)
+				defer func() {
+					if err := run.b.Close(); err != nil {
+						rt.Fatal(err)
+					}
+				}()
+				run.ok(run.b.CreateQueue(context.Background(), om.QueueConfig{Name: "q", Partitions: modelPartitions}))
+				run.open()
+				steps := 60
+				if !memory {
+					steps = 25
+				}
+				for range rapid.IntRange(1, steps).Draw(rt, "steps") {
+					run.step()
+					run.compare()
+				}
+			})
+		})
+	}
+}
+
+type modelRun struct {
+	t         *rapid.T
+	tb        testing.TB
+	opts      store.Options
+	b         *Broker
+	q         *Queue
+	m         *model
+	receivers []*Receiver
+	sent      int
+}
+
+func (r *modelRun) ok(err error) {
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *modelRun) open() {
+	q, err := r.b.Queue("test", "q")
+	r.ok(err)
+	r.q, r.receivers = q, nil
+	for range 2 {
+		r.newReceiver()
+	}
+}
+
+func (r *modelRun) newReceiver() {
+	c, err := r.b.NewReceiver(context.Background(), "q", "g", om.Begin(), time.Hour)
+	r.ok(err)
+	r.receivers = append(r.receivers, c)
+}
+
+func (r *modelRun) step() {
+	ops := []string{"publish", "publish", "receive", "receive", "receive", "ack", "ack", "nack", "close", "seek"}
+	if !r.opts.Memory {
+		ops = append(ops, "reopen")
+	}
+	switch rapid.SampledFrom(ops).Draw(r.t, "op") {
+	case "publish":
+		r.publish()
+	case "receive":
+		r.receive(rapid.SampledFrom(r.receivers).Draw(r.t, "receiver"))
+	case "ack":
+		r.settle((*Receiver).Ack, func(l *line) { l.settled = true })
+	case "nack":
+		nack := func(c *Receiver, ctx context.Context, rs []Receipts) ([]error, error) { return c.Nack(ctx, rs, 0) }
+		r.settle(nack, func(l *line) { l.count++ })
+	case "close":
+		i := rapid.IntRange(0, len(r.receivers)-1).Draw(r.t, "receiver")
+		r.ok(r.receivers[i].Close(context.Background()))
+		r.m.giveBack(r.receivers[i])
+		r.receivers = slices.Delete(r.receivers, i, i+1)
+		r.newReceiver()
+	case "seek":
+		offset := rapid.Int64Range(0, 30).Draw(r.t, "offset")
+		r.ok(r.b.SeekGroup(context.Background(), "q", "g", om.AtOffset(offset)))
+		r.m.each(func(_, o int, l *line) { *l = line{body: l.body, settled: int64(o) < offset} })
+	case "reopen":
+		r.ok(r.b.Close())
+		r.m.giveBack(nil)
+		r.b = testBroker(r.tb, r.opts)
+		r.open()
+	}
+}
+
+func (r *modelRun) publish() {
+	p := rapid.IntRange(0, modelPartitions-1).Draw(r.t, "partition")
+	var b chunk.Builder
+	b.Reset(1, uint64(r.sent), "h", om.SpecVersion, time.Now())
+	base := len(r.m.parts[p])
+	for range rapid.IntRange(1, 12).Draw(r.t, "messages") {
+		body := fmt.Sprint(r.sent)
+		m := om.NewMessage("", []byte(body))
+		m.BornAt = time.Now()
+		b.Add(m)
+		r.m.parts[p] = append(r.m.parts[p], &line{body: body})
+		r.sent++
+	}
+	a := []Append{{Queue: r.q, Partition: int32(p), Chunk: b.Finish()}}
+	r.ok(r.b.Publish(context.Background(), a))
+	r.ok(a[0].Err)
+	if a[0].Base != int64(base) {
+		r.t.Fatalf("offset %d, want %d", a[0].Base, base)
+	}
+}
+
+func (r *modelRun) receive(c *Receiver) {
+	limit := rapid.IntRange(1, 20).Draw(r.t, "max")
+	free := func(l *line) bool { return !l.settled && l.holder == nil }
+	ready := r.m.count(free)
+	if ready == 0 {
+		return // it would block
+	}
+	spans, err := c.Receive(context.Background(), limit)
+	r.ok(err)
+	got := 0
+	for _, s := range spans {
+		ms := make([]om.Message, s.Count)
+		_, err := chunk.Decode(s.Chunk, s.Header, s.Skip, ms)
+		r.ok(err)
+		for i, m := range ms {
+			offset := int(s.Base) + i
+			l := r.m.parts[s.Partition][offset]
+			if !free(l) || l.body != string(m.Body) || s.Delivery != l.count+1 {
+				r.t.Fatalf("received %d/%d %q, delivery %d; the model has %+v", s.Partition, offset, m.Body, s.Delivery, l)
+			}
+			if l.count == 0 {
+				for o := range offset {
+					if before := r.m.parts[s.Partition][o]; free(before) && before.count == 0 {
+						r.t.Fatalf("received %d/%d before %d", s.Partition, offset, o)
+					}
+				}
+			}
+			l.holder = c
+			l.lease = Receipts{s.Partition, s.Lease, int64(offset), int64(offset) + 1}
+			got++
+		}
+	}
+	if got != min(limit, ready) {
+		r.t.Fatalf("received %d of %d, the most are %d", got, ready, limit)
+	}
+}
+
+func (r *modelRun) settle(f func(*Receiver, context.Context, []Receipts) ([]error, error), then func(*line)) {
+	c := rapid.SampledFrom(r.receivers).Draw(r.t, "receiver")
+	var held []*line
+	r.m.each(func(_, _ int, l *line) {
+		if l.holder == c {
+			held = append(held, l)
+		}
+	})
+	if len(held) == 0 {
+		return
+	}
+	held = rapid.Permutation(held).Draw(r.t, "order")[:rapid.IntRange(1, len(held)).Draw(r.t, "many")]
+	var rs []Receipts
+	for _, l := range held {
+		rs = append(rs, l.lease)
+	}
+	errs, err := f(c, context.Background(), rs)
+	r.ok(err)
+	if errs != nil {
+		r.t.Fatal(errs)
+	}
+	for _, l := range held {
+		l.holder = nil
+		then(l)
+	}
+}
+
+func (r *modelRun) compare() {
+	g := r.q.Groups()[0]
+	lag := r.m.count(func(l *line) bool { return !l.settled })
+	held := r.m.count(func(l *line) bool { return l.holder != nil })
+	if int(g.Lag) != lag || int(g.InFlight) != held {
+		r.t.Fatalf("lag %d, in flight %d; the model has %d and %d", g.Lag, g.InFlight, lag, held)
+	}
+	for _, p := range g.Partitions {
+		cursor := 0
+		for lines := r.m.parts[p.Partition]; cursor < len(lines) && lines[cursor].settled; {
+			cursor++
+		}
+		if int(p.Cursor) != cursor {
+			r.t.Fatalf("partition %d: cursor %d, want %d", p.Partition, p.Cursor, cursor)
+		}
+	}
+}
