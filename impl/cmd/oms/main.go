@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -57,7 +58,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	var exit *exitError
 	if !errors.As(err, &exit) {
-		exit = &exitError{exitUsage, fmt.Errorf("%w; see oms --help", err)} // cobra's own: an unknown command
+		// Cobra's own, with suggestions on lines of their own: an unknown command.
+		said := strings.Join(strings.Fields(err.Error()), " ")
+		exit = &exitError{exitUsage, fmt.Errorf("%s; see oms --help", said)}
 	}
 	if exit.err != nil {
 		fmt.Fprintln(stderr, "oms:", exit.err)
