@@ -80,7 +80,7 @@ func TestBench(t *testing.T) {
 		{"publish", "--bytes", "64kB", "--rate", "100000", "--url", "oms:badger://local/bench?memory=true"},
 	} {
 		t.Run(args[0], func(t *testing.T) {
-			code, stdout, stderr := command(t, append([]string{"bench", "--json"}, args...)...)
+			code, stdout, stderr := command(t, slices.Concat([]string{"bench"}, args, []string{"--json"})...)
 			if code != 0 || stderr != "" {
 				t.Fatalf("status %d: %s", code, stderr)
 			}
