@@ -92,8 +92,7 @@ func run(ctx context.Context, url string) (err error) {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	counts.print(published)
-	return nil
+	return counts.print(published)
 }
 
 // event is a line of the feed. Felt is how many people reported it, where any did.
@@ -210,7 +209,8 @@ func (t *tally) add(_ context.Context, d *om.Delivery) error {
 	return nil
 }
 
-func (t *tally) print(published int) {
+// print shows the table, and returns an error when anything is missing.
+func (t *tally) print(published int) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	nets := make([]*network, 0, len(t.nets))
@@ -228,5 +228,10 @@ func (t *tally) print(published int) {
 	for _, times := range t.seen {
 		duplicates += times - 1
 	}
-	fmt.Printf("\n%d published, %d received, %d lost, %d duplicated\n", published, received, published-received, duplicates)
+	lost := published - received
+	fmt.Printf("\n%d published, %d received, %d lost, %d duplicated\n", published, received, lost, duplicates)
+	if lost != 0 {
+		return fmt.Errorf("%d messages are missing", lost)
+	}
+	return nil
 }
