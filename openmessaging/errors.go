@@ -65,15 +65,18 @@ func (e *Error) Is(target error) bool {
 func (e *Error) Retryable() bool { return e.Code.Retryable() }
 
 // CodeOf returns the status code of err: 0 for nil, the code of the first
-// *[Error] in its chain, [CodeTimeout] or [CodeCanceled] for context errors,
-// [CodeServerError] otherwise.
+// *[Error] in its chain or else the first [Code], [CodeTimeout] or
+// [CodeCanceled] for context errors, [CodeServerError] otherwise.
 func CodeOf(err error) Code {
 	var e *Error
+	var c Code
 	switch {
 	case err == nil:
 		return 0
 	case errors.As(err, &e):
 		return e.Code
+	case errors.As(err, &c):
+		return c
 	case errors.Is(err, context.DeadlineExceeded):
 		return CodeTimeout
 	case errors.Is(err, context.Canceled):

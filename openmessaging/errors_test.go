@@ -8,6 +8,8 @@ import (
 	"go/parser"
 	"go/token"
 	"io"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -18,27 +20,53 @@ import (
 // declaredCodes reads the constants of type Code from the source, so that a
 // new one without an entry in the table is noticed.
 func declaredCodes(t *testing.T) map[string]Code {
-	file, err := parser.ParseFile(token.NewFileSet(), "code.go", nil, 0)
+	t.Helper()
+	files, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
 	codes := map[string]Code{}
-	ast.Inspect(file, func(n ast.Node) bool {
-		s, ok := n.(*ast.ValueSpec)
-		if !ok || len(s.Values) != 1 {
-			return true
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
 		}
-		if typ, ok := s.Type.(*ast.Ident); ok && typ.Name == "Code" {
-			number, err := strconv.Atoi(s.Values[0].(*ast.BasicLit).Value)
-			if err != nil {
-				t.Fatal(err)
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range file.Decls {
+			g, ok := d.(*ast.GenDecl)
+			if !ok || g.Tok != token.CONST {
+				continue
 			}
-			codes[s.Names[0].Name] = Code(number)
+			for _, spec := range g.Specs {
+				s := spec.(*ast.ValueSpec)
+				typ, ok := s.Type.(*ast.Ident)
+				if !ok || typ.Name != "Code" {
+					if strings.HasPrefix(s.Names[0].Name, "Code") {
+						t.Errorf("%s is not declared as a Code with its own number", s.Names[0].Name)
+					}
+					continue
+				}
+				if len(s.Names) != 1 || len(s.Values) != 1 {
+					t.Fatalf("%s: one code a line, please, with its own number", s.Names[0].Name)
+				}
+				number, ok := s.Values[0].(*ast.BasicLit)
+				if !ok {
+					t.Fatalf("the number of %s is not written out", s.Names[0].Name)
+				}
+				n, err := strconv.Atoi(number.Value)
+				if err != nil {
+					t.Fatal(err)
+				}
+				codes[s.Names[0].Name] = Code(n)
+			}
 		}
-		return true
-	})
+	}
 	return codes
 }
+
+var classes = []error{ErrSecurity, ErrTimeout, ErrDestination, ErrMessageFormat, ErrTransaction, ErrUnsupported, ErrClosed, ErrRuntime}
 
 func TestEveryCodeIsInTheTable(t *testing.T) {
 	codes := declaredCodes(t)
@@ -46,7 +74,20 @@ func TestEveryCodeIsInTheTable(t *testing.T) {
 		t.Fatalf("only %d codes were found", len(codes))
 	}
 	names := map[Code]string{}
+	texts := map[string]string{}
 	for name, c := range codes {
+		if other := texts[c.String()]; other != "" {
+			t.Errorf("%s and %s have the text %q", name, other, c)
+		}
+		texts[c.String()] = name
+		if !slices.Contains(classes, c.Class()) {
+			t.Errorf("%s has the class %v", name, c.Class())
+		}
+		for _, class := range classes {
+			if errors.Is(NewError(c, "op", "r", ""), class) != (class == c.Class()) {
+				t.Errorf("%s: wrong answer to %v", name, class)
+			}
+		}
 		if other := names[c]; other != "" {
 			t.Errorf("%s and %s have the number %d", name, other, c)
 		}
@@ -100,6 +141,38 @@ func TestG07_errors_unsupported_std(t *testing.T) {
 	}
 }
 
+// TestClasses holds the codes that portable programs tell apart to their class,
+// so that the table is not its own judge.
+func TestClasses(t *testing.T) {
+	for code, class := range map[Code]error{
+		CodeUnauthorized: ErrSecurity, CodeForbidden: ErrSecurity,
+		CodeTimeout: ErrTimeout, CodeNoNewMessage: ErrTimeout, CodeFlushTimeout: ErrTimeout,
+		CodeDestinationNotFound: ErrDestination, CodeNamespaceNotFound: ErrDestination, CodeGroupNotFound: ErrDestination,
+		CodePropertiesTooLarge: ErrMessageFormat, CodeHeaderTooLarge: ErrMessageFormat, CodeBodyTooLarge: ErrMessageFormat, CodeMalformedMessage: ErrMessageFormat,
+		CodeCheckerMissing: ErrTransaction, CodeTransactionState: ErrTransaction, CodeTransactionNotExists: ErrTransaction,
+		CodeUnsupported: ErrUnsupported, CodeClosed: ErrClosed,
+		CodeBadParameter: ErrRuntime, CodeServerError: ErrRuntime, CodeMalformedURL: ErrRuntime,
+	} {
+		if err := NewError(code, "op", "r", ""); !errors.Is(err, class) {
+			t.Errorf("%v is not of the class %v", err, class)
+		}
+	}
+}
+
+// TestSpecificationNumbers holds the specification's codes to their numbers.
+func TestSpecificationNumbers(t *testing.T) {
+	for code, number := range map[Code]int{
+		CodeUnauthorized: 1401, CodeBodyRequired: 1402, CodeForbidden: 1403, CodeDestinationNotFound: 1404, CodeNamespaceNotFound: 1405,
+		CodeDestinationExists: 1406, CodeNamespaceExists: 1407, CodeTimeout: 1410, CodePropertiesTooLarge: 1411, CodeHeaderTooLarge: 1412,
+		CodeBodyTooLarge: 1413, CodeBadParameter: 1418, CodeDriverUnavailable: 10000, CodeMalformedURL: 10001, CodeMalformedVersion: 10002,
+		CodeIncompatibleVersion: 10003,
+	} {
+		if int(code) != number {
+			t.Errorf("%v should be %d", code, number)
+		}
+	}
+}
+
 func TestG08_timeout_matches_both(t *testing.T) {
 	err := WrapError(context.DeadlineExceeded, "receive", "q")
 	if !errors.Is(err, ErrTimeout) || !errors.Is(err, context.DeadlineExceeded) || CodeOf(err) != CodeTimeout {
@@ -134,9 +207,18 @@ func TestWrapError(t *testing.T) {
 	if WrapError(named, "op", "r") != named {
 		t.Error("an error that names its operation was wrapped")
 	}
-	bare := WrapError(CodeClosed, "op", "r")
-	if CodeOf(WrapError(io.EOF, "op", "r")) != CodeServerError || !errors.Is(bare, CodeClosed) {
-		t.Error(bare)
+	if CodeOf(WrapError(io.EOF, "op", "r")) != CodeServerError {
+		t.Error("a foreign error")
+	}
+	// A Code is an error by itself and keeps its class and its flag.
+	for _, bare := range []error{CodeStorageBusy, fmt.Errorf("driver: %w", CodeStorageBusy)} {
+		err := WrapError(bare, "op", "r")
+		if CodeOf(bare) != CodeStorageBusy || !errors.Is(err, CodeStorageBusy) || errors.Is(err, CodeServerError) || !Retryable(err) {
+			t.Error(err)
+		}
+	}
+	if err := WrapError(CodeClosed, "op", "r"); !errors.Is(err, ErrClosed) || errors.Is(err, ErrRuntime) {
+		t.Error(err)
 	}
 	unnamed := WrapError(&Error{Code: CodeForbidden}, "op", "r")
 	if CodeOf(unnamed) != CodeForbidden || !strings.Contains(unnamed.Error(), "op") {

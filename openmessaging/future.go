@@ -82,14 +82,18 @@ func (f *Future[T]) Result() (T, error) {
 
 // Wait blocks until the result is there, or until ctx ends: then it returns
 // ctx's error, of the timeout class for a deadline, and the operation goes on.
+// A result that is there is returned even if ctx has ended.
 func (f *Future[T]) Wait(ctx context.Context) (T, error) {
 	select {
 	case <-f.Done():
-		return f.Result()
 	case <-ctx.Done():
-		var zero T
-		return zero, WrapError(ctx.Err(), "wait", "")
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.complete {
+		return f.value, f.err
+	}
+	return f.value, WrapError(ctx.Err(), "wait", "")
 }
 
 // Cancel gives the operation up. Before the future is done it becomes done

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"time"
 
 	. "github.com/openmessaging/openmessaging-go/openmessaging"
 )
@@ -61,12 +62,15 @@ func TestWaitEndsWithContext(t *testing.T) {
 	if _, err := f.Wait(ctx); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
+	late, cancel := context.WithDeadline(t.Context(), time.Now())
+	defer cancel()
+	if _, err := f.Wait(late); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, ErrTimeout) {
+		t.Errorf("G08: %v", err)
+	}
 	f.Complete(1, nil)
-	ctx, cancel = context.WithCancel(t.Context())
-	cancel()
-	for range 100 { // a result that is there wins over an ended context or not, but is never lost
-		if n, err := f.Wait(ctx); err == nil && n != 1 {
-			t.Error(n, err)
+	for range 100 { // a result that is there wins over an ended context
+		if n, err := f.Wait(ctx); n != 1 || err != nil {
+			t.Fatal(n, err)
 		}
 	}
 	if n, err := f.Result(); n != 1 || err != nil {
@@ -95,5 +99,52 @@ func TestFutureEndsOnce(t *testing.T) {
 		if ends != 1 || told != 1 {
 			t.Fatalf("ended %d times, told %d times", ends, told)
 		}
+	}
+}
+
+func TestR056_every_listener_is_called_once(t *testing.T) {
+	for range 200 {
+		f := NewFuture[int](nil)
+		var mu sync.Mutex
+		told := 0
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() {
+				f.OnDone(func(n int, err error) {
+					if n != 7 || !errors.Is(err, CodeStorageBusy) {
+						t.Errorf("told %d %v", n, err)
+					}
+					mu.Lock()
+					told++
+					mu.Unlock()
+				})
+			})
+			all.Go(func() {
+				if n, err := f.Wait(t.Context()); n != 7 || !errors.Is(err, CodeStorageBusy) {
+					t.Errorf("waited for %d %v", n, err)
+				}
+			})
+		}
+		all.Go(func() { f.Complete(7, CodeStorageBusy) })
+		all.Wait()
+		if told != 4 {
+			t.Fatalf("%d of 4 listeners were called", told)
+		}
+	}
+}
+
+func TestR056_listener_may_use_the_future(t *testing.T) {
+	f := NewFuture[int](nil)
+	calls := 0
+	f.OnDone(func(int, error) {
+		if f.Cancel() || f.Complete(2, nil) {
+			t.Error("it is done already")
+		}
+		<-f.Done()
+		f.OnDone(func(n int, _ error) { calls += n })
+	})
+	f.Complete(1, nil)
+	if calls != 1 {
+		t.Errorf("the listener added by a listener was called %d times", calls)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -27,12 +28,18 @@ func TestValidate(t *testing.T) {
 		"G18_qos_range":             {func(m *Message) { m.QoS = 3 }, CodeBadParameter, "QoS 3"},
 		"G18_qos_negative":          {func(m *Message) { m.QoS = -1 }, CodeBadParameter, "QoS -1"},
 		"G19_bad_delay":             {func(m *Message) { m.Ext.Delay = -1 }, CodeBadParameter, "negative"},
+		"C2_expiry_past":            {func(m *Message) { m.Ext.ExpireAt = now.Add(-time.Hour) }, CodeBadParameter, "not in the future"},
 		"C2_expiry_now":             {func(m *Message) { m.Ext.ExpireAt = now }, CodeBadParameter, "not in the future"},
 		"G20_partition_negative":    {func(m *Message) { m.Ext.Partition = Some(int32(-1)) }, CodeBadParameter, "partition -1"},
 		"G15_bad_key":               {func(m *Message) { m.Properties["\xff"] = Long(1) }, CodeMalformedMessage, "UTF-8"},
 		"G15_bad_string":            {func(m *Message) { m.Properties["k"] = String("\xff") }, CodeMalformedMessage, `"k"`},
 		"G15_bad_nested":            {func(m *Message) { m.Properties["k"] = Object(Properties{"i": String("\xff")}) }, CodeMalformedMessage, "k.i"},
 		"G15_bad_trace":             {func(m *Message) { m.Ext.TraceID = "\xff" }, CodeMalformedMessage, "UTF-8"},
+		"G15_bad_message_key":       {func(m *Message) { m.Ext.MessageKey = "\xff" }, CodeMalformedMessage, "UTF-8"},
+		"G15_bad_correlation":       {func(m *Message) { m.Ext.CorrelationID = "\xff" }, CodeMalformedMessage, "UTF-8"},
+		"G15_bad_compression":       {func(m *Message) { m.Compression = "\xff" }, CodeMalformedMessage, "UTF-8"},
+		"G15_bad_destination":       {func(m *Message) { m.Destination = "\xff" }, CodeMalformedMessage, "UTF-8"},
+		"G15_bad_nested_key":        {func(m *Message) { m.Properties["k"] = Object(Properties{"\xff": Long(1)}) }, CodeMalformedMessage, `"k"`},
 		"no_value":                  {func(m *Message) { m.Properties["k"] = Value{} }, CodeMalformedMessage, "no value"},
 		"too_deep":                  {func(m *Message) { m.Properties["k"] = Object(deep) }, CodeMalformedMessage, "nested"},
 	} {
@@ -40,8 +47,12 @@ func TestValidate(t *testing.T) {
 			m := NewMessage("q", nil)
 			c.change(m)
 			err := m.Validate("send", now)
-			if !errors.Is(err, c.code) || !strings.Contains(err.Error(), c.part) {
+			var e *Error
+			if !errors.As(err, &e) || e.Code != c.code || e.Op != "send" || e.Resource != m.Destination || !strings.Contains(err.Error(), c.part) {
 				t.Errorf("%v", err)
+			}
+			if strings.HasPrefix(name, "G15") && !errors.Is(err, ErrMessageFormat) {
+				t.Errorf("not of the message-format class: %v", err)
 			}
 		})
 	}
@@ -52,6 +63,36 @@ func TestValidate(t *testing.T) {
 	if err := m.Validate("send", now); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestNestingLimit holds the limit to the number in the documentation.
+func TestNestingLimit(t *testing.T) {
+	m := NewMessage("q", nil)
+	v := Long(1)
+	for objects := 1; objects <= MaxNesting; objects++ {
+		v = Object(Properties{"x": v})
+		m.Properties["k"] = v
+		if err := m.Validate("send", now); (err == nil) != (objects < MaxNesting) {
+			t.Errorf("%d objects in each other: %v", objects, err)
+		}
+	}
+}
+
+func TestExpireAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		if got := ExpireAfter(time.Hour); !got.Equal(time.Now().Add(time.Hour)) {
+			t.Error(got)
+		}
+		m := NewMessage("q", nil)
+		m.Ext.Delay, m.Ext.ExpireAt = 2*time.Hour, ExpireAfter(time.Hour)
+		if err := m.Validate("send", time.Now()); err != nil {
+			t.Errorf("G19: a delay beyond the expiry is the broker's to discard, not to refuse: %v", err)
+		}
+		time.Sleep(time.Hour)
+		if err := m.Validate("send", time.Now()); !errors.Is(err, CodeBadParameter) {
+			t.Errorf("C2: %v", err)
+		}
+	})
 }
 
 func TestCloneSharesNothing(t *testing.T) {
@@ -97,54 +138,6 @@ func TestStates(t *testing.T) {
 	}
 	if got := strings.Join(names, " "); got != "INITIALIZED STARTING STARTED STOPPING STOPPED UNKNOWN" {
 		t.Error(got)
-	}
-}
-
-func TestPositionRoundTrip(t *testing.T) {
-	for _, p := range []Position{Begin(), End(), AtOffset(0), AtOffset(1 << 62), AtTime(now), AtTime(now.Add(time.Millisecond))} {
-		got, err := ParsePosition(p.String())
-		if err != nil || got != p {
-			t.Errorf("ParsePosition(%q) = %v %v", p, got, err)
-		}
-	}
-	for _, s := range []string{"", "beginn", "offset:", "offset:-1", "offset:x", "time:yesterday", strings.Repeat("x", 1000)} {
-		if p, err := ParsePosition(s); !errors.Is(err, CodeBadParameter) {
-			t.Errorf("ParsePosition(%q) = %v %v", s, p, err)
-		}
-	}
-}
-
-func FuzzParsePosition(f *testing.F) {
-	for _, s := range []string{"begin", "end", "offset:42", "time:2018-02-07T00:00:00Z"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		p, err := ParsePosition(s)
-		if err != nil {
-			return
-		}
-		if again, err := ParsePosition(p.String()); err != nil || again != p {
-			t.Errorf("%q is %v, which is read as %v %v", s, p, again, err)
-		}
-	})
-}
-
-func TestDeliveryWithoutConsumer(t *testing.T) {
-	d := NewDelivery(NewMessage("q", nil), 0, 0, nil)
-	ctx := t.Context()
-	for _, err := range []error{d.Ack(ctx), d.Nack(ctx, 0), d.Extend(ctx, time.Second), d.Reject(ctx, ""), NewBatch([]*Delivery{&d}, nil).Ack(ctx)} {
-		if !errors.Is(err, ErrUnsupported) {
-			t.Error(err)
-		}
-	}
-	if err := d.Nack(ctx, -1); !errors.Is(err, CodeBadParameter) {
-		t.Error(err)
-	}
-	if err := d.Extend(ctx, 0); !errors.Is(err, CodeBadParameter) {
-		t.Error(err)
-	}
-	if err := NewBatch(nil, nil).Ack(ctx); err != nil {
-		t.Error(err)
 	}
 }
 

@@ -49,13 +49,15 @@ func (p Position) Offset() (int64, bool) { return p.offset, p.kind == positionOf
 func (p Position) Time() (time.Time, bool) { return p.time, p.kind == positionTime }
 
 // String returns the text that ParsePosition understands: "begin", "end",
-// "offset:42" or "time:2018-02-07T00:00:00Z".
+// "offset:42" or "time:2018-02-07T00:00:00Z". A negative offset is written as
+// 0, which stands for the same place; a time whose year does not have four
+// digits is not understood.
 func (p Position) String() string {
 	switch p.kind {
 	case positionEnd:
 		return "end"
 	case positionOffset:
-		return "offset:" + strconv.FormatInt(p.offset, 10)
+		return "offset:" + strconv.FormatInt(max(p.offset, 0), 10)
 	case positionTime:
 		return "time:" + p.time.Format(time.RFC3339Nano)
 	}
@@ -75,7 +77,8 @@ func ParsePosition(s string) (Position, error) {
 			return AtOffset(n), nil
 		}
 	case kind == "time":
-		if t, err := time.Parse(time.RFC3339Nano, value); err == nil {
+		t, err := time.Parse(time.RFC3339Nano, value)
+		if year := t.UTC().Year(); err == nil && year >= 0 && year <= 9999 {
 			return AtTime(t), nil
 		}
 	}

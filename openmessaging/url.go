@@ -3,6 +3,7 @@ package openmessaging
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -45,17 +46,45 @@ type URL struct {
 const maxURLLength = 8 << 10
 
 // ParseURL parses an access-point URL. A malformed one gives an *[Error] with
-// [CodeMalformedURL] that says which part is wrong (R043–R047, G37, G38).
+// [CodeMalformedURL] that says which part is wrong (R043–R047, G37, G38). The
+// error does not show what stands where other URLs have a password (G39).
 func ParseURL(s string) (URL, error) {
 	u, err := parseURL(s)
+	if err == nil && len(u.String()) > maxURLLength {
+		u, err = URL{}, fmt.Errorf("its normal form is longer than %d bytes", maxURLLength)
+	}
 	if err != nil {
-		shown := s
+		shown, secret := hideSecret(s)
+		if secret {
+			err = errSecret // err may quote a part of it
+		}
 		if len(shown) > 200 {
 			shown = shown[:200] + "…"
 		}
 		return URL{}, NewError(CodeMalformedURL, "parse URL", shown, "%w; the form is oms:<driver>://[account@]host[:port][,host[:port]]/<region>[?key=value]", err)
 	}
 	return u, nil
+}
+
+var errSecret = errors.New("a secret does not belong into a URL: a ':' stands before the \"@\"; pass credentials as an option of Open")
+
+// hideSecret replaces what stands between the first ":" of the user part and
+// the last "@". It rather hides too much: in a malformed URL nobody knows where
+// the user part ends. secret is false where the "@" may belong to an option.
+func hideSecret(s string) (shown string, secret bool) {
+	at := strings.LastIndexByte(s, '@')
+	if at < 0 {
+		return s, false
+	}
+	user := strings.TrimPrefix(s[:at], "oms:")
+	if _, after, ok := strings.Cut(user, "://"); ok {
+		user = after
+	}
+	name, _, ok := strings.Cut(user, ":")
+	if !ok {
+		return s, false
+	}
+	return s[:at-len(user)] + name + ":…" + s[at:], !strings.Contains(s[:at], "?")
 }
 
 func parseURL(s string) (u URL, err error) {
@@ -94,7 +123,7 @@ func parseURL(s string) (u URL, err error) {
 			return u, errors.New(`the account before "@" is empty`)
 		}
 		if strings.Contains(account, ":") {
-			return u, errors.New("a secret does not belong into a URL: the account holds a ':'; pass credentials as an option of Open")
+			return u, errSecret
 		}
 		if err := checkText("account", account); err != nil {
 			return u, err
@@ -120,7 +149,7 @@ func parseHost(s string) (h HostPort, err error) {
 			return h, fmt.Errorf("the host %q has no closing bracket", s)
 		}
 		h.Host = inner[:end]
-		if !strings.Contains(h.Host, ":") {
+		if a, err := netip.ParseAddr(h.Host); err != nil || !a.Is6() {
 			return h, fmt.Errorf("the bracketed host %q is not an IPv6 address", s)
 		}
 		switch tail := inner[end+1:]; {
@@ -131,6 +160,9 @@ func parseHost(s string) (h HostPort, err error) {
 			return h, fmt.Errorf("%q follows the bracket of host %q", tail, s)
 		}
 	} else {
+		if a, err := netip.ParseAddr(s); err == nil && a.Is6() {
+			return h, fmt.Errorf("the IPv6 host %q needs brackets", s)
+		}
 		h.Host, port, hasPort = strings.Cut(s, ":")
 	}
 	if h.Host == "" {
@@ -209,7 +241,9 @@ const (
 func (u URL) Attributes() Properties {
 	p := Properties{}
 	for k, v := range u.Options {
-		p[k] = String(v[len(v)-1])
+		if len(v) > 0 {
+			p[k] = String(v[len(v)-1])
+		}
 	}
 	p[AttrAccessPoints] = String(u.hosts())
 	p[AttrDriver] = String(u.Driver)

@@ -60,16 +60,24 @@ func TestR044_uri_refusals(t *testing.T) {
 		"oms:x://h:-1/r":                `the port "-1"`,
 		"oms:x://h:+1/r":                `the port "+1"`,
 		"oms:x://h:80:90/r":             "the port",
-		"oms:x://::1/r":                 "a host is empty",
+		"oms:x://::1/r":                 "needs brackets",
+		"oms:x://fe80::1, b/r":          "needs brackets",
 		"oms:x://[::1/r":                "no closing bracket",
 		"oms:x://[h]/r":                 "not an IPv6 address",
+		"oms:x://[not:ipv6]/r":          "not an IPv6 address",
+		"oms:x://[:::::]/r":             "not an IPv6 address",
+		"oms:x://[10.0.0.1]/r":          "not an IPv6 address",
+		"oms:x://[]/r":                  "not an IPv6 address",
 		"oms:x://[::1]9/r":              "follows the bracket",
 		"oms:x://a b/r":                 "character that hosts do not have",
 		"oms:x://h/r?":                  "nothing follows",
 		"oms:x://h/r?a=%zz":             "options",
 		"oms:x://h/r\n":                 "control character",
 		"oms:x://\xff/r":                "invalid UTF-8",
-		"oms:x://h/" + longText(10_000): "longer than",
+		"oms:x://h/" + longText(10_000): "it is longer than",
+		// What would be longer once it is printed.
+		"oms:x://" + strings.Repeat("a,", 3000) + "a/r":   "normal form is longer than",
+		"oms:x://h/r?k=" + strings.Repeat("\u00e9", 3000): "normal form is longer than",
 	} {
 		_, err := ParseURL(s)
 		if !errors.Is(err, CodeMalformedURL) || !strings.Contains(err.Error(), part) {
@@ -82,6 +90,59 @@ func TestR044_uri_refusals(t *testing.T) {
 }
 
 func longText(n int) string { return strings.Repeat("r", n) }
+
+func TestG39_secret_not_shown(t *testing.T) {
+	const secret = "s3cret"
+	for _, s := range []string{
+		"oms:x://me:s3cret@h/r",
+		"oms:x://me:s3cret@h",
+		"oms:1://me:s3cret@h/r",
+		"oms:x://me:s3cret@h:0/r",
+		"oms:x://me:/s3cret@h",
+		"oms:x://me:s3cret/@h",
+		"oms:x://me:s3cret/x@h",
+		"oms:x://me:s3cret@x@h/r",
+		"oms:x://me:@s3cret@h/r",
+		"oms:x://me:?s3cret@h/r",
+		"oms:x://me:s3cret\n@h/r",
+		"oms:me:s3cret@x://h/r",
+		" oms:x://me:s3cret@h/r",
+		"amqp://me:s3cret@h/r",
+		"me:s3cret@h",
+		"oms:x://me:s3cret@h/" + longText(10_000),
+		"oms:x://me:" + longText(300) + "s3cret@h/r",
+	} {
+		_, err := ParseURL(s)
+		if !errors.Is(err, CodeMalformedURL) {
+			t.Errorf("%.60q: %v", s, err)
+			continue
+		}
+		for e := err; e != nil; e = errors.Unwrap(e) {
+			if strings.Contains(e.Error(), secret) {
+				t.Errorf("it shows in %v", e)
+			}
+		}
+		if u, _ := ParseURL(s); strings.Contains(u.String(), secret) {
+			t.Errorf("%.60q gives %v", s, u)
+		}
+	}
+	// An "@" or a ":" alone hides nothing that helps to find the mistake.
+	for s, part := range map[string]string{
+		"oms:x://me@h:0/r":           `"oms:x://me@h:0/r"`,
+		"oms:x://h:99999/r":          `"oms:x://h:99999/r"`,
+		"oms:x://h:0/r?mail=a@b.org": `the port "0"`,
+	} {
+		if _, err := ParseURL(s); err == nil || !strings.Contains(err.Error(), part) {
+			t.Errorf("%s: %v", s, err)
+		}
+	}
+	// Neither is refused that is no secret.
+	for _, s := range []string{"oms:x://h:1/r?mail=a@b", "oms:x://me@h:1/r", "oms:x://h:1/r@x"} {
+		if _, err := ParseURL(s); err != nil {
+			t.Error(err)
+		}
+	}
+}
 
 func TestR049_attributes(t *testing.T) {
 	u, err := ParseURL("oms:x://me@a,b:2/r?path=p")
@@ -98,6 +159,10 @@ func TestR049_attributes(t *testing.T) {
 	u.Options.Set(AttrDriver, "forged")
 	if u.Attributes().GetString(AttrDriver, "") != "x" {
 		t.Error("an option replaces a built-in attribute")
+	}
+	u.Options["none"] = nil // not from ParseURL, but nobody's reason to panic
+	if _, ok := u.Attributes()["none"]; ok {
+		t.Error("an option without values is an attribute")
 	}
 	c := u.Clone()
 	c.Hosts[0].Host, c.Options["path"][0] = "z", "z"
@@ -133,7 +198,11 @@ func TestURLRoundTrip(t *testing.T) {
 }
 
 func FuzzParseURL(f *testing.F) {
-	for _, s := range []string{"oms:x://h/r", "oms:x://a@b:1,[::1]:2, c/r?k=v&k=w", "oms:x://h", "oms:x://h:0/r", "ns://q"} {
+	for _, s := range []string{
+		"oms:x://h/r", "oms:x://a@b:1,[::1]:2, c/r?k=v&k=w", "oms:x://h", "oms:x://h:0/r", "ns://q",
+		"oms:x://me:secret@h/r", "oms:x://[fe80::1%25eth0]/a:b", "oms:x://h/r?&k=%00;", "oms:x://a/b@h/r@x",
+		"oms:x://" + strings.Repeat("a,", 3000) + "a/r",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -165,4 +234,13 @@ func TestR089_queue_name_form(t *testing.T) {
 	if JoinQueueName("ns", "q") != "ns://q" {
 		t.Error(JoinQueueName("ns", "q"))
 	}
+}
+
+func TestR089_queue_names_round_trip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		ns, q := rapid.StringMatching(`[^:]*`).Draw(t, "namespace"), rapid.String().Draw(t, "queue")
+		if gotNs, gotQ := SplitQueueName(JoinQueueName(ns, q), "fallback"); gotNs != ns || gotQ != q {
+			t.Fatalf("%q %q", gotNs, gotQ)
+		}
+	})
 }

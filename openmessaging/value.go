@@ -219,7 +219,9 @@ func (v Value) validate(path string, depth int) error {
 	return nil
 }
 
-// MaxNesting is how deep Object values may be nested.
+// MaxNesting is how deep properties may be nested, the message's own counted:
+// MaxNesting-1 Object values in each other are accepted, one more is refused
+// with the message-format class.
 const MaxNesting = 16
 
 // Properties are the typed application properties of a message, and the

@@ -5,6 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
 	. "github.com/openmessaging/openmessaging-go/openmessaging"
 )
 
@@ -68,6 +71,96 @@ func TestR001_kinds_do_not_mix(t *testing.T) {
 		if want := min(1, int(v.Kind())); count != want || raw != bytes {
 			t.Errorf("%v answers to %d kinds", v.Kind(), count)
 		}
+	}
+}
+
+func TestR002_every_number(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		short, integer, long := rapid.Int16().Draw(t, "short"), rapid.Int32().Draw(t, "integer"), rapid.Int64().Draw(t, "long")
+		bits32, bits64 := rapid.Uint32().Draw(t, "float bits"), rapid.Uint64().Draw(t, "double bits")
+		for _, c := range []struct {
+			v    Value
+			want int64
+		}{{Short(short), int64(short)}, {Integer(integer), int64(integer)}, {Long(long), long}} {
+			if got, ok := c.v.Int64(); got != c.want || !ok {
+				t.Errorf("%v %v = %d %v", c.v.Kind(), c.want, got, ok)
+			}
+		}
+		if got, _ := FloatFromBits(bits32).FloatBits(); got != uint64(bits32) {
+			t.Errorf("float %x = %x", bits32, got)
+		}
+		if got, _ := Double(math.Float64frombits(bits64)).FloatBits(); got != bits64 {
+			t.Errorf("double %x = %x", bits64, got)
+		}
+	})
+}
+
+func TestR002_zeros_have_signs(t *testing.T) {
+	minus := math.Copysign(0, -1)
+	if Double(0).Equal(Double(minus)) || Float(0).Equal(Float(float32(minus))) {
+		t.Error("0 equals -0")
+	}
+	if f, _ := Double(minus).Float64(); !math.Signbit(f) {
+		t.Error("-0 lost its sign")
+	}
+}
+
+func TestR003_unicode_strings(t *testing.T) {
+	for _, s := range []string{"", "plain", "e\u0301", "\u00e9", "\U0001F600\U0010FFFF", "\x00\t\r\n", "\uFEFF\u202E", strings.Repeat("\u65e5\u672c", 500_000)} {
+		if got, ok := String(s).Text(); got != s || !ok {
+			t.Errorf("%.20q = %.20q %v", s, got, ok)
+		}
+		if got := (Properties{"k": String(s)}).GetString("k", "default"); got != s {
+			t.Errorf("%.20q = %.20q", s, got)
+		}
+	}
+	if String("e\u0301").Equal(String("\u00e9")) {
+		t.Error("strings are normalised")
+	}
+}
+
+// oddKeys are keys that a sloppy store mixes up.
+var oddKeys = []string{"", " ", "a", "A", "a ", "a.b", "a/b", "a\\b", `"a"`, "'a'", "a=b", "a\x00", "a\x00b", "\n", "e\u0301", "\u00e9", "$a", "{a}", "%61", "\U0001F600"}
+
+func TestR005_key_identity(t *testing.T) {
+	p := Properties{}
+	for i, k := range oddKeys {
+		p[k] = Long(int64(i))
+	}
+	c := p.Clone()
+	if d := cmp.Diff(p, c); d != "" {
+		t.Error(d)
+	}
+	if len(c.Keys()) != len(oddKeys) {
+		t.Errorf("%d of %d keys", len(c.Keys()), len(oddKeys))
+	}
+	for i, k := range oddKeys {
+		if c.GetInt64(k, -1) != int64(i) {
+			t.Errorf("key %q has another's value", k)
+		}
+	}
+}
+
+func TestPropertiesEqual(t *testing.T) {
+	p := Properties{"a": Long(1), "o": Object(Properties{"i": Bool(true)})}
+	for name, c := range map[string]struct {
+		q    Properties
+		want bool
+	}{
+		"clone":         {p.Clone(), true},
+		"missing":       {Properties{"a": Long(1)}, false},
+		"more":          {Properties{"a": Long(1), "o": Object(Properties{"i": Bool(true)}), "b": Long(1)}, false},
+		"other kind":    {Properties{"a": Integer(1), "o": Object(Properties{"i": Bool(true)})}, false},
+		"other key":     {Properties{"A": Long(1), "o": Object(Properties{"i": Bool(true)})}, false},
+		"other in deep": {Properties{"a": Long(1), "o": Object(Properties{"i": Bool(false)})}, false},
+		"nil":           {nil, false},
+	} {
+		if p.Equal(c.q) != c.want || c.q.Equal(p) != c.want {
+			t.Errorf("%s: %v", name, !c.want)
+		}
+	}
+	if !(Properties{}).Equal(nil) || !Properties(nil).Equal(Properties{}) {
+		t.Error("nil does not equal empty")
 	}
 }
 

@@ -2,6 +2,8 @@ package spi
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"log/slog"
 	"time"
 
@@ -43,12 +45,19 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Credentials are the secrets of an account.
+// Credentials are the secrets of an account. Printed or logged they show the
+// AccountID only (G39).
 type Credentials struct {
 	AccountID  string
 	AccountKey string
 	Token      string
 }
+
+// Format writes the AccountID, whatever the verb.
+func (c Credentials) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, c.AccountID) }
+
+// LogValue returns the AccountID.
+func (c Credentials) LogValue() slog.Value { return slog.StringValue(c.AccountID) }
 
 // Conn is an open connection.
 type Conn interface {

@@ -1,10 +1,16 @@
 package spi_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 	"github.com/openmessaging/openmessaging-go/spi"
@@ -33,11 +39,11 @@ func TestR048_unknown_driver(t *testing.T) {
 }
 
 func TestRegisterPanics(t *testing.T) {
-	for _, name := range []string{"", "twice"} {
+	for name, part := range map[string]string{"": "without a name", "twice": `two drivers are named "twice"`} {
 		func() {
 			defer func() {
-				if recover() == nil {
-					t.Errorf("a driver named %q was taken", name)
+				if told := fmt.Sprint(recover()); !strings.Contains(told, part) {
+					t.Errorf("a driver named %q: %s", name, told)
 				}
 			}()
 			var r spi.Registry
@@ -82,5 +88,72 @@ func TestG40_powers_are_found_through_wrappers(t *testing.T) {
 	}
 	if _, ok := spi.As[spi.Transactor](spi.SenderWrapper{}); ok {
 		t.Error("found in an empty wrapper")
+	}
+}
+
+func TestRegistryIsConcurrent(t *testing.T) {
+	var r spi.Registry
+	var all sync.WaitGroup
+	var want []string
+	for i := range 20 {
+		name := fmt.Sprintf("d%02d", i)
+		want = append(want, name)
+		all.Go(func() {
+			r.Register(driver{name})
+			if _, err := r.Lookup(name); err != nil {
+				t.Error(err)
+			}
+			_ = r.Names()
+		})
+	}
+	all.Wait()
+	if got := r.Names(); !slices.Equal(got, want) {
+		t.Errorf("Names = %v", got)
+	}
+}
+
+type nacking struct{ spi.Receiver }
+
+func (nacking) Nack(context.Context, []spi.Receipt, time.Duration) ([]error, error) {
+	return nil, om.NewError(om.CodeUnsupported, "nack", "q", "")
+}
+
+type preparing struct{ spi.Sender }
+
+func (preparing) Prepare(context.Context, *om.Message) (spi.Outcome, string, error) {
+	return spi.Outcome{}, "tx", nil
+}
+func (preparing) Commit(context.Context, string) error   { return nil }
+func (preparing) Rollback(context.Context, string) error { return nil }
+
+func TestG40_powers_of_senders_and_receivers(t *testing.T) {
+	n, ok := spi.As[spi.Nacker](spi.ReceiverWrapper{Receiver: spi.ReceiverWrapper{Receiver: nacking{}}})
+	if !ok {
+		t.Fatal("Nacker not found behind two wrappers")
+	}
+	if _, err := n.Nack(t.Context(), nil, 0); !errors.Is(err, errors.ErrUnsupported) || !errors.Is(err, om.ErrUnsupported) {
+		t.Errorf("the error lost its class on the way: %v", err)
+	}
+	x, ok := spi.As[spi.Transactor](spi.SenderWrapper{Sender: spi.SenderWrapper{Sender: preparing{}}})
+	if !ok {
+		t.Fatal("Transactor not found behind two wrappers")
+	}
+	if _, id, err := x.Prepare(t.Context(), nil); id != "tx" || err != nil {
+		t.Error(id, err)
+	}
+}
+
+func TestG39_credentials_do_not_show(t *testing.T) {
+	c := spi.Credentials{AccountID: "alice", AccountKey: "s3cret", Token: "t0ken"}
+	var log bytes.Buffer
+	slog.New(slog.NewTextHandler(&log, nil)).Info("opened", "with", c, "at", &c)
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("opened", "with", c, "at", &c)
+	for _, shown := range []string{
+		fmt.Sprint(c), fmt.Sprint(&c), fmt.Sprintf("%+v", c), fmt.Sprintf("%#v", c), fmt.Sprintf("%s %q %x %d", c, c, c, c),
+		fmt.Sprintf("%+v", []spi.Credentials{c}), fmt.Errorf("with %v", c).Error(), log.String(),
+	} {
+		if strings.Contains(shown, c.AccountKey) || strings.Contains(shown, c.Token) || !strings.Contains(shown, "alice") {
+			t.Errorf("shown as %s", shown)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -42,6 +43,7 @@ type script struct {
 	b         *Broker
 	ctx       context.Context
 	receivers map[string]*Receiver
+	mu        sync.Mutex          // guards deliver
 	deliver   map[string]Receipts // by the name that receive printed
 	waiting   map[string]chan string
 	sequence  uint64
@@ -291,6 +293,8 @@ func (s *script) waits(d *datadriven.TestData) string {
 }
 
 func (s *script) print(name string, spans []Span) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var out []string
 	for _, sp := range spans {
 		ms := make([]om.Message, sp.Count)

@@ -1,22 +1,16 @@
-// The tools that make and check this module, apart from its own dependencies,
-// so that users do not get them:
+// The tools that make parts of this module, apart from its own dependencies, so
+// that users do not get them:
 //
-//	go tool -modfile=internal/tools/go.mod staticcheck ./...
+//	go tool -modfile=internal/tools/go.mod mockgen -help
 module github.com/openmessaging/openmessaging-go/internal/tools
 
 go 1.25.0
 
-tool (
-	github.com/golang/mock/mockgen
-	honnef.co/go/tools/cmd/staticcheck
-)
+tool github.com/golang/mock/mockgen
 
 require (
-	github.com/BurntSushi/toml v1.4.1-0.20240526193622-a339e1f7089c // indirect
 	github.com/golang/mock v1.7.0-rc.1 // indirect
-	golang.org/x/exp/typeparams v0.0.0-20231108232855-2478ac86f678 // indirect
 	golang.org/x/mod v0.31.0 // indirect
 	golang.org/x/sync v0.19.0 // indirect
 	golang.org/x/tools v0.40.1-0.20260108161641-ca281cf95054 // indirect
-	honnef.co/go/tools v0.7.0 // indirect
 )
