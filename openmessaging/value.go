@@ -278,6 +278,23 @@ func (p Properties) GetBool(key string, def bool) bool {
 // Keys returns the keys in ascending order.
 func (p Properties) Keys() []string { return slices.Sorted(maps.Keys(p)) }
 
+// Size returns about how many bytes the properties take: their keys, texts and
+// binary data, and 8 for each other value. Limits and batches are measured by it.
+func (p Properties) Size() (n int) {
+	for k, v := range p {
+		n += len(k)
+		switch v.kind {
+		case KindString, KindBinary:
+			n += len(v.str)
+		case KindObject:
+			n += v.obj.Size()
+		default:
+			n += 8
+		}
+	}
+	return n
+}
+
 // Clone returns a copy that shares no memory with p. The clone of nil is nil.
 func (p Properties) Clone() Properties {
 	if p == nil {

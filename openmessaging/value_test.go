@@ -251,3 +251,10 @@ func TestKindAndValueStrings(t *testing.T) {
 }
 
 func ptr[T any](v T) *T { return &v }
+
+func TestPropertiesSize(t *testing.T) {
+	p := Properties{"ab": String("xyz"), "c": Binary([]byte{1}), "n": Long(1), "o": Object(Properties{"k": Bool(true)})}
+	if got := p.Size(); got != 2+3+1+1+1+8+1+1+8 {
+		t.Error(got)
+	}
+}

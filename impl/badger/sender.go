@@ -142,17 +142,18 @@ func (s *sender) divide(ms []*om.Message, outcomes []spi.Outcome) (parts []part)
 // check refuses what the broker does not do or hold, and returns the size of
 // the message.
 func check(m *om.Message, q *broker.Queue) (int, error) {
-	size := chunk.Measure(m)
+	body, properties := len(m.Body), m.Properties.Size()
+	header := len(m.Destination) + len(m.Compression) + len(m.Ext.CorrelationID) + len(m.Ext.MessageKey) + len(m.Ext.TraceID)
 	refuse := func(code om.Code, format string, args ...any) (int, error) {
 		return 0, om.NewError(code, "send", m.Destination, format, args...)
 	}
 	switch {
-	case size.Body > broker.MaxBody:
-		return refuse(om.CodeBodyTooLarge, "the body has %d bytes, %d are the most", size.Body, broker.MaxBody)
-	case size.Properties > broker.MaxProperties:
-		return refuse(om.CodePropertiesTooLarge, "the properties have %d bytes, %d are the most", size.Properties, broker.MaxProperties)
-	case size.Header > broker.MaxHeader:
-		return refuse(om.CodeHeaderTooLarge, "the header has %d bytes, %d are the most", size.Header, broker.MaxHeader)
+	case body > broker.MaxBody:
+		return refuse(om.CodeBodyTooLarge, "the body has %d bytes, %d are the most", body, broker.MaxBody)
+	case properties > broker.MaxProperties:
+		return refuse(om.CodePropertiesTooLarge, "the properties have %d bytes, %d are the most", properties, broker.MaxProperties)
+	case header > broker.MaxHeader:
+		return refuse(om.CodeHeaderTooLarge, "the header has %d bytes, %d are the most", header, broker.MaxHeader)
 	case m.QoS != om.AtLeastOnce:
 		return refuse(om.CodeUnsupported, "%v delivery is not there", m.QoS)
 	case m.Compression != "":
@@ -167,7 +168,7 @@ func check(m *om.Message, q *broker.Queue) (int, error) {
 	if n, ok := m.Ext.Partition.Get(); ok && (n < 0 || int(n) >= q.Partitions()) {
 		return refuse(om.CodeBadParameter, "partition %d is not in 0 to %d", n, q.Partitions()-1)
 	}
-	return size.Body + size.Properties + size.Header, nil
+	return body + properties + header, nil
 }
 
 func (s *sender) encode(p *part, ms []*om.Message) []byte {

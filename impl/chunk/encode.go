@@ -3,7 +3,6 @@ package chunk
 import (
 	"encoding/binary"
 	"hash/crc32"
-	"math"
 	"time"
 
 	"github.com/vmihailenco/msgpack/v5/msgpcode"
@@ -176,40 +175,4 @@ func appendValue(b []byte, v om.Value) []byte {
 		return appendProperties(b, p)
 	}
 	return append(b, msgpcode.Nil)
-}
-
-// Sizes are the encoded sizes of a message's parts in bytes, for limits.
-type Sizes struct{ Header, Properties, Body int }
-
-// Measure returns the sizes that Add would take, to within a few bytes for
-// each field.
-func Measure(m *om.Message) Sizes {
-	s := Sizes{Body: len(m.Body)}
-	s.Header = len(m.Destination) + len(m.Compression) + len(m.Ext.CorrelationID) + len(m.Ext.MessageKey) + len(m.Ext.TraceID)
-	s.Properties = measure(m.Properties)
-	return s
-}
-
-func measure(p om.Properties) int {
-	n := 0
-	for k, v := range p {
-		n += len(k) + 1
-		switch v.Kind() {
-		case om.KindString:
-			s, _ := v.Text()
-			n += len(s)
-		case om.KindBinary:
-			s, _ := v.RawBytes()
-			n += len(s)
-		case om.KindObject:
-			o, _ := v.Object()
-			n += measure(o)
-		default:
-			n += 8
-		}
-		if n > math.MaxInt32 {
-			break
-		}
-	}
-	return n
 }

@@ -83,25 +83,4 @@ func copyTo(dst, m *om.Message, bodies []byte, hooked bool) []byte {
 
 // sizeOf returns the body and property bytes of m, which batches and buffers
 // are measured by.
-func sizeOf(m *om.Message) int { return len(m.Body) + propertySize(m.Properties) }
-
-func propertySize(p om.Properties) int {
-	n := 0
-	for k, v := range p {
-		n += len(k)
-		switch v.Kind() {
-		case om.KindString:
-			s, _ := v.Text()
-			n += len(s)
-		case om.KindBinary:
-			s, _ := v.RawBytes()
-			n += len(s)
-		case om.KindObject:
-			o, _ := v.Object()
-			n += propertySize(o)
-		default:
-			n += 8
-		}
-	}
-	return n
-}
+func sizeOf(m *om.Message) int { return len(m.Body) + m.Properties.Size() }
