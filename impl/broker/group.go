@@ -139,6 +139,10 @@ func (p *progress) settle(from, to int64) {
 	p.next = max(p.next, p.cursor)
 }
 
+// again has offsets delivered again, except those that retention has dropped
+// while they were in somebody's hands.
+func (p *progress) again(from, to int64) { p.ready.add(max(from, p.cursor), to) }
+
 // isSettled reports whether all offsets of a range are settled.
 func (p *progress) isSettled(from, to int64) bool {
 	from = max(from, p.cursor)

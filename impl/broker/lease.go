@@ -91,7 +91,7 @@ func (g *group) expire() {
 		g.drop(l.id)
 		if l.receiver == nil {
 			for _, s := range left {
-				l.progress.ready.add(s.From, s.To)
+				l.progress.again(s.From, s.To)
 			}
 			g.wakeOne()
 		} else {

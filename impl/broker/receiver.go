@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/openmessaging/openmessaging-go/impl/chunk"
@@ -104,7 +105,11 @@ func (r *Receiver) Receive(ctx context.Context, limit int) ([]Span, error) {
 			return nil, err
 		}
 		if len(leases) > 0 {
-			return r.read(leases)
+			spans, err := r.read(leases)
+			if errors.Is(err, store.ErrDropped) {
+				continue // retention was faster and has settled them
+			}
+			return spans, err
 		}
 		select {
 		case <-wait:
@@ -216,7 +221,7 @@ func (r *Receiver) putBack(l granted, from int64) {
 		return
 	}
 	g.settleLease(l.lease, from, l.to)
-	l.progress.ready.add(from, l.to)
+	l.progress.again(from, l.to)
 }
 
 // appendSpans appends the parts of a record's chunks inside [from, to).

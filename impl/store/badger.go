@@ -11,6 +11,7 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
+	"github.com/dgraph-io/badger/v4/table"
 )
 
 const (
@@ -20,6 +21,8 @@ const (
 	// valueThreshold is the size from which values go to the value log. Smaller
 	// ones save the value log's own sync.
 	valueThreshold = 8 << 10
+	// manyTables is more than a bucket ever has; Badger would wait at less.
+	manyTables = 1 << 20
 	// discardEvery is after how many commits Badger is told that old versions
 	// of state values are not read any more.
 	discardEvery = 256
@@ -49,7 +52,9 @@ func badgerOptions(dir string, bucketBytes int64, readOnly bool, log *badgerLogg
 		WithBlockCacheSize(0).
 		WithMemTableSize(memTableSize).
 		WithNumMemtables(2).
-		WithNumCompactors(2).
+		WithNumCompactors(0). // merging tables needs as much space again, at a time of Badger's choosing
+		WithNumLevelZeroTables(manyTables).
+		WithNumLevelZeroTablesStall(manyTables + 1).
 		WithValueThreshold(valueThreshold).
 		WithValueLogFileSize(min(max(bucketBytes+bucketBytes/8, 1<<20), 1<<30)).
 		WithVerifyValueChecksum(true).
@@ -63,7 +68,11 @@ func openBadger(dir string, bucketBytes int64, readOnly bool, log *slog.Logger) 
 		return nil, err
 	}
 	l := &badgerLogger{log: log}
-	db, err := badger.OpenManaged(badgerOptions(dir, bucketBytes, readOnly, l))
+	opts := badgerOptions(dir, bucketBytes, readOnly, l)
+	if err := checkTables(opts); err != nil {
+		return nil, err
+	}
+	db, err := badger.OpenManaged(opts)
 	if err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", dir, err)
 	}
@@ -113,6 +122,48 @@ func checkBadgerFiles(dir string, readOnly bool) error {
 	}
 	if data && !manifest {
 		return corrupt("bucket %s has data but no %s", dir, badger.ManifestFilename)
+	}
+	return nil
+}
+
+// checkTables opens all tables that the MANIFEST names. Badger does it in
+// goroutines of its own, where a panic on a damaged table ends the process.
+func checkTables(opts badger.Options) error {
+	f, err := os.Open(filepath.Join(opts.Dir, badger.ManifestFilename))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	manifest, _, err := badger.ReplayManifestFile(f, 0, opts)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return corrupt("bucket %s: %v", opts.Dir, err)
+	}
+	for id, t := range manifest.Tables {
+		if err := checkTable(opts.Dir, id, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkTable(dir string, id uint64, m badger.TableManifest) (err error) {
+	path := table.NewFilename(id, dir)
+	defer recoverCorrupt(path, &err)
+	data, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return corrupt("%s is missing", path)
+	}
+	if err != nil {
+		return err
+	}
+	t, err := table.OpenInMemoryTable(data, id, &table.Options{Compression: m.Compression})
+	if err == nil {
+		err = t.VerifyChecksum()
+	}
+	if err != nil {
+		return corrupt("%s: %v", path, err)
 	}
 	return nil
 }

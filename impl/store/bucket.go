@@ -163,19 +163,22 @@ func numberEntry(key []byte, n int64) entry {
 }
 
 // openSealed opens a sealed bucket for reading. One that was not closed cleanly
-// is closed first.
+// has a write-ahead log left and is closed first.
 func openSealed(dir string, bucketBytes int64, log *slog.Logger) (engine, error) {
+	logs, err := filepath.Glob(filepath.Join(dir, "*.mem"))
+	if err != nil {
+		return nil, err
+	}
+	if len(logs) > 0 {
+		e, err := openBadger(dir, bucketBytes, false, log)
+		if err != nil {
+			return nil, err
+		}
+		if err := e.close(); err != nil {
+			return nil, err
+		}
+	}
 	e, err := openBadger(dir, bucketBytes, true, log)
-	if err == nil {
-		return e, nil
-	}
-	if e, err = openBadger(dir, bucketBytes, false, log); err != nil {
-		return nil, err
-	}
-	if err := e.close(); err != nil {
-		return nil, err
-	}
-	e, err = openBadger(dir, bucketBytes, true, log)
 	if err != nil {
 		return nil, err
 	}

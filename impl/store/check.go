@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/dgraph-io/badger/v4"
@@ -39,6 +40,9 @@ type CheckOptions struct {
 // made: no such store, or a store in use.
 func Check(opts Options, check CheckOptions) (report CheckReport, err error) {
 	dir := opts.Path
+	if _, err := os.Stat(dir); err != nil {
+		return report, fmt.Errorf("%w: %w", ErrFormat, err)
+	}
 	s := &Store{opts: opts, log: opts.Logger, bucketBytes: maxBucketBytes}
 	found := func(where string, err error) {
 		report.Findings = append(report.Findings, Finding{where, err.Error()})
@@ -135,6 +139,9 @@ func (c *checker) bucket(where string, e *badgerEngine) {
 	if err != nil {
 		c.found(where, err)
 	}
+	if err := c.digest(e, starts); err != nil {
+		c.found(where, err)
+	}
 	err = e.walk(prefix(typeState), func(key []byte, value func() ([]byte, error)) error {
 		c.report.StateValues++
 		sealed, err := value()
@@ -153,6 +160,15 @@ func (c *checker) bucket(where string, e *badgerEngine) {
 	if err != nil {
 		c.found(where, err)
 	}
+}
+
+// digest checks that no commit is missing; the bucket's records were walked.
+func (c *checker) digest(e engine, starts map[uint64]int64) error {
+	d, err := readDigest(e, starts, c.next)
+	if err != nil {
+		return err
+	}
+	return d.check(e)
 }
 
 func (c *checker) record(where string, log uint64, base int64, key, sealed []byte) error {

@@ -21,6 +21,8 @@ func (s *Store) Commit(b *Batch) (uint64, error) {
 	version := s.commit + 1
 	entries, next, err := s.encode(b, version)
 	if err == nil {
+		s.digest.commit(b, s.newest().starts, s.next, next)
+		entries = append(entries, s.digest.entry())
 		err = s.fault("commit")
 	}
 	if err == nil {

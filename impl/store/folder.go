@@ -22,6 +22,7 @@ const formatVersion = 1
 
 const (
 	fileFormat = "STORE"
+	fileBegun  = "STORE.new" // there while a store is being made
 	fileLock   = "LOCK"
 	fileMark   = "MARK"
 	bucketName = "b-"
@@ -40,8 +41,8 @@ func (i identity) sum() string {
 	return fmt.Sprintf("%08x", checksum([]byte(i.ID), []byte(fmt.Sprint(i.Format, i.Created.Unix()))))
 }
 
-// openFolder checks that dir is a store of this version or makes it one when
-// it is empty or missing, and reports whether it did.
+// openFolder checks that dir is a store of this version, or one that is to be
+// made: it is empty, missing, or was left while a store was being made.
 func openFolder(dir string) (id identity, created bool, err error) {
 	data, err := os.ReadFile(filepath.Join(dir, fileFormat))
 	if err == nil {
@@ -66,8 +67,9 @@ func openFolder(dir string) (id identity, created bool, err error) {
 	if err != nil {
 		return id, false, err
 	}
+	begun := slices.ContainsFunc(files, func(f os.DirEntry) bool { return f.Name() == fileBegun })
 	for _, f := range files {
-		if f.Name() == fileLock {
+		if f.Name() == fileLock || f.Name() == fileFormat || begun {
 			continue
 		}
 		if f.Name() == fileMark || strings.HasPrefix(f.Name(), bucketName) {
@@ -85,18 +87,20 @@ func newerFormat(dir string, id identity) error {
 	return fmt.Errorf("%w: %s has format %d, this program knows up to %d; use a newer program", ErrFormat, dir, id.Format, formatVersion)
 }
 
-// writeIdentity writes the STORE file; it is the last step of making a store.
-func writeIdentity(dir string, id identity) error {
+// beginFolder writes the STORE file under another name, which tells that a
+// store is being made.
+func beginFolder(dir string, id identity) error {
 	id.Sum = id.sum()
 	data, err := json.Marshal(id)
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(dir, fileFormat)
-	if err := writeSynced(path+".new", append(data, '\n')); err != nil {
-		return err
-	}
-	if err := os.Rename(path+".new", path); err != nil {
+	return errors.Join(writeSynced(filepath.Join(dir, fileBegun), append(data, '\n')), syncFolder(dir))
+}
+
+// finishFolder gives the STORE file its name: the store is made.
+func finishFolder(dir string) error {
+	if err := os.Rename(filepath.Join(dir, fileBegun), filepath.Join(dir, fileFormat)); err != nil {
 		return err
 	}
 	return syncFolder(dir)

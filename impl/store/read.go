@@ -40,14 +40,21 @@ func (s *Store) Read(log uint64, offset int64) (Record, error) {
 		}
 		var r Record
 		err = b.with(s.openBucket, func(e engine) error {
-			key, err := e.floor(logPrefix(log), logKey(log, offset))
+			// Who reads on asks for the first offset of a record.
+			key := logKey(log, offset)
+			value, err := e.get(key)
 			if errors.Is(err, errNotFound) {
-				return corrupt("log %d: no record holds offset %d", log, offset)
+				if key, err = e.floor(logPrefix(log), key); errors.Is(err, errNotFound) {
+					return corrupt("log %d: no record holds offset %d", log, offset)
+				}
+				if err == nil {
+					value, err = e.get(key)
+				}
 			}
 			if err != nil {
 				return err
 			}
-			if r, err = readRecord(e, key); err != nil {
+			if r, err = parseRecord(key, value); err != nil {
 				return err
 			}
 			if offset >= r.End() {
@@ -80,7 +87,11 @@ func (s *Store) find(log uint64, offset int64) (*bucket, error) {
 		if err != nil {
 			return nil, err
 		}
-		if start, ok := starts[log]; ok && start <= offset {
+		start, ok := starts[log]
+		if !ok { // the log is older than the bucket after this one
+			return nil, corrupt("bucket %s does not know where log %d begins", buckets[i].dir, log)
+		}
+		if start <= offset {
 			return buckets[i], nil
 		}
 	}

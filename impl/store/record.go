@@ -14,6 +14,7 @@ const (
 	typeState  = 's' // state key → value
 	typeStart  = 'n' // log → its next offset when the bucket began
 	typeMarker = 'm' // → the bucket is complete
+	typeDigest = 'd' // → sum of the state and of the logs, see digest
 )
 
 func prefix(kind byte) []byte { return []byte{layoutVersion, kind} }

@@ -23,11 +23,30 @@ func (s *Store) Room(bytes int, urgent bool) error {
 	if urgent {
 		reserve /= 2
 	}
-	if free-int64(bytes) < reserve {
+	if free-int64(bytes)-s.unwritten() < reserve {
 		return fmt.Errorf("%w: %s free below %s, the reserve is %s; free some space, limit the store's size, or lower the reserve",
 			ErrFull, humanize.IBytes(uint64(max(0, free))), s.opts.Path, humanize.IBytes(uint64(reserve)))
 	}
 	return nil
+}
+
+// unwritten returns about how many bytes the sealed buckets write when they are
+// closed. What the newest one writes on its own, the reserve covers.
+func (s *Store) unwritten() (total int64) {
+	s.mu.RLock()
+	sealed := s.buckets[:max(1, len(s.buckets))-1]
+	s.mu.RUnlock()
+	for _, b := range sealed {
+		if !b.mu.TryRLock() { // it is being opened or closed
+			total += min(b.bytes.Load(), memTableSize)
+			continue
+		}
+		if e, ok := b.engine.(*badgerEngine); ok && !e.db.Opts().ReadOnly {
+			total += min(b.bytes.Load(), memTableSize)
+		}
+		b.mu.RUnlock()
+	}
+	return total
 }
 
 // Size returns about how many bytes the store takes up.

@@ -57,6 +57,7 @@ type Store struct {
 	mark        *mark
 	bucketBytes int64
 	buffer      []byte
+	digest      *digest // of the newest bucket
 
 	mu      sync.RWMutex
 	buckets []*bucket        // ascending; the last is written
@@ -87,7 +88,7 @@ func Open(opts Options) (s *Store, err error) {
 	if opts.RetainBytes != 0 && opts.RetainBytes < MinRetainBytes {
 		return nil, fmt.Errorf("a store cannot be limited to %d bytes; the least is %d", opts.RetainBytes, MinRetainBytes)
 	}
-	s = &Store{opts: opts, log: opts.Logger, next: make(map[uint64]int64), bucketBytes: maxBucketBytes}
+	s = &Store{opts: opts, log: opts.Logger, next: make(map[uint64]int64), bucketBytes: maxBucketBytes, digest: &digest{values: make(map[string]uint64)}}
 	if opts.RetainBytes > 0 {
 		s.bucketBytes = min(s.bucketBytes, opts.RetainBytes/bucketsAtLeast)
 	}
@@ -108,14 +109,23 @@ func (s *Store) openFolder() error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
+	// Looked at before the lock, so that no lock file is left in a folder that
+	// is something else, and again with it, as others may have made the store.
+	if _, _, err := openFolder(dir); err != nil && !errors.Is(err, ErrCorrupt) {
+		return err
+	}
+	var err error
+	if s.lock, err = lockFolder(dir); err != nil {
+		return err
+	}
 	id, created, err := openFolder(dir)
 	if err != nil {
 		return err
 	}
-	if s.lock, err = lockFolder(dir); err != nil {
+	s.id = id
+	if err := s.Room(0, true); err != nil {
 		return err
 	}
-	s.id = id
 	if created {
 		return s.create()
 	}
@@ -133,9 +143,12 @@ func (s *Store) openFolder() error {
 	return s.load(at)
 }
 
-// create makes the first bucket; the STORE file comes last, so that a crash
-// before it leaves a folder that is made again.
+// create makes the first bucket; the STORE file gets its name last, so that a
+// crash before it leaves a folder that is made again.
 func (s *Store) create() error {
+	if err := beginFolder(s.opts.Path, s.id); err != nil {
+		return err
+	}
 	if err := s.clearUnfinished(); err != nil {
 		return err
 	}
@@ -149,7 +162,7 @@ func (s *Store) create() error {
 	if s.mark, err = createMark(filepath.Join(s.opts.Path, fileMark), position{s.commit, 1}); err != nil {
 		return err
 	}
-	return writeIdentity(s.opts.Path, s.id)
+	return finishFolder(s.opts.Path)
 }
 
 func (s *Store) clearUnfinished() error {
@@ -160,7 +173,8 @@ func (s *Store) clearUnfinished() error {
 func (s *Store) begin(b *bucket) error {
 	b.born = time.Now().UnixMilli()
 	b.starts = maps.Clone(s.next)
-	entries := []entry{numberEntry(prefix(typeMarker), b.born)}
+	s.digest.setLogs(b.starts, b.starts)
+	entries := []entry{numberEntry(prefix(typeMarker), b.born), s.digest.entry()}
 	for log, next := range s.next {
 		entries = append(entries, numberEntry(startKey(log), next))
 	}
@@ -238,7 +252,13 @@ func (s *Store) load(at position) error {
 	if s.next, err = scanLogs(e, b.starts); err != nil {
 		return err
 	}
-	return s.State(func(string, []byte) error { return nil })
+	if s.digest, err = readDigest(e, b.starts, s.next); err != nil {
+		return err
+	}
+	if err := s.digest.check(e); err != nil {
+		return fmt.Errorf("%s: %w", b.dir, err)
+	}
+	return nil
 }
 
 func (s *Store) newest() *bucket { return s.buckets[len(s.buckets)-1] }
