@@ -92,10 +92,14 @@ func (c *deleteNamespace) apply(b *Broker, tx *transaction) error {
 	if !b.namespaces[c.Name] {
 		return om.NewError(om.CodeNamespaceNotFound, "delete namespace", c.Name, "")
 	}
-	for name := range b.queues {
-		if strings.HasPrefix(name, c.Name+"://") {
-			return om.NewError(om.CodeBadRequest, "delete namespace", c.Name, "it still has queues, %s among them; delete them first", name)
+	queues := 0
+	for _, q := range b.queues {
+		if q.record.Namespace == c.Name {
+			queues++
 		}
+	}
+	if queues > 0 {
+		return om.NewError(om.CodeBadRequest, "delete namespace", c.Name, "it still has %d queues; delete them first", queues)
 	}
 	delete(b.namespaces, c.Name)
 	tx.batch.Delete(keyNamespace + c.Name)

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -333,8 +334,8 @@ func (c *trim) apply(b *Broker, tx *transaction) error {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	c.more = false
-	for log, start := range c.Starts {
-		if owner, ok := b.logs[log]; ok && !owner.queue.trim(owner.partition, start, tx) {
+	for _, log := range slices.Sorted(maps.Keys(c.Starts)) {
+		if owner, ok := b.logs[log]; ok && !owner.queue.trim(owner.partition, c.Starts[log], tx) {
 			c.more = true
 			return nil
 		}
@@ -348,12 +349,12 @@ func (q *Queue) trim(partition int, start int64, tx *transaction) bool {
 	defer q.mu.Unlock()
 	p := q.partitions[partition]
 	p.begin = max(p.begin, start)
-	for _, g := range q.groups {
+	for _, name := range slices.Sorted(maps.Keys(q.groups)) {
 		if tx.full() {
 			return false
 		}
-		if g.parts[partition].trim(start) {
-			tx.touch(g.parts[partition])
+		if part := q.groups[name].parts[partition]; part.trim(start) {
+			tx.touch(part)
 		}
 	}
 	return true

@@ -15,7 +15,7 @@ import (
 )
 
 // damagesInCI is how many damages of each store are tried without -faults.full.
-const damagesInCI = 20
+const damagesInCI = 15
 
 // TestCorruption damages each kind of file in copies of a store, one at a time.
 // The store must not open, or have everything, or tell of the damage when it is

@@ -216,7 +216,7 @@ func TestLeftoversAreRemoved(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s = open(t, Options{Path: dir})
+	open(t, Options{Path: dir})
 	files, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
