@@ -36,8 +36,9 @@ func (l *limiter) best() (best float64) {
 	return best
 }
 
-// limitMessages bounds one measurement: the limit needs no minutes.
-const limitMessages = 4_000_000
+// limitMessages bounds one measurement. It is long enough for the disk's own
+// caches to fill: a burst is no limit.
+const limitMessages = 10_000_000
 
 func (l *limiter) measure(ctx context.Context, dir string, cfg Config) error {
 	batch := cfg.Batch
@@ -46,7 +47,7 @@ func (l *limiter) measure(ctx context.Context, dir string, cfg Config) error {
 		batch = 1
 		ways = []way{{1 << 20, false}, {1 << 20, true}, {1, true}}
 	}
-	messages := min(cfg.Messages, limitMessages) / int64(len(ways))
+	messages := min(cfg.Messages, limitMessages)
 	for _, w := range ways {
 		path := filepath.Join(dir, "limit")
 		rate, err := w.run(ctx, path, messages, batch, cfg)
