@@ -126,7 +126,7 @@ const maxBuffer = 16 << 20
 func (s *Store) rotateWhenFull() error {
 	b := s.newest()
 	bytes := b.bytes.Load()
-	full := bytes >= s.bucketBytes
+	full := bytes >= s.bucketBytes || s.crowded
 	old := s.opts.RetainAge > 0 && bytes > 0 &&
 		time.Since(time.UnixMilli(b.born)) >= s.opts.RetainAge/bucketsAtLeast
 	if !full && !old {
@@ -163,6 +163,7 @@ func (s *Store) rotate() error {
 	if err := s.fault("rotate"); err != nil {
 		return err
 	}
+	s.crowded = false
 	old := s.newest()
 	if s.spare == nil {
 		s.prepareSpare(old.number + 1)

@@ -289,3 +289,33 @@ func FuzzParseRecord(f *testing.F) {
 		}
 	})
 }
+
+func TestManyRestarts(t *testing.T) {
+	dir := t.TempDir()
+	var last int64
+	for i := range maxTables + 10 {
+		s := open(t, Options{Path: dir})
+		if i == 0 {
+			var b Batch
+			b.CreateLog(1)
+			commit(t, s, &b)
+		}
+		appendTo(t, s, 1, last, "x")
+		last++
+		if tables := len(s.newest().engine.(*badgerEngine).db.Tables()); tables > maxTables+1 {
+			t.Fatalf("after %d restarts there are %d tables", i, tables)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := open(t, Options{Path: dir})
+	if s.newest().number != 2 {
+		t.Errorf("%d buckets", s.newest().number)
+	}
+	for offset := range last {
+		if r, err := s.Read(1, offset); err != nil || string(r.Data) != "x" {
+			t.Fatal(offset, err)
+		}
+	}
+}

@@ -42,7 +42,10 @@ const (
 	maxBucketBytes = 1 << 30
 	bucketsAtLeast = 8         // buckets that share RetainBytes
 	maxRecordData  = 256 << 10 // larger records hold one piece only
-	openSealedMax  = 3         // sealed buckets kept open for reading
+	// maxTables is how many tables a bucket may have when it is opened. They are
+	// not merged, and each time a store is closed leaves one.
+	maxTables      = 64
+	openSealedMax  = 3 // sealed buckets kept open for reading
 	defaultReserve = 256 << 20
 )
 
@@ -58,6 +61,7 @@ type Store struct {
 	bucketBytes int64
 	buffer      []byte
 	digest      *digest // of the newest bucket
+	crowded     bool    // the newest bucket has too many tables
 
 	mu      sync.RWMutex
 	buckets []*bucket        // ascending; the last is written
@@ -242,6 +246,7 @@ func (s *Store) load(at position) error {
 		return err
 	}
 	b.engine = e
+	s.crowded = len(e.db.Tables()) > maxTables
 	if found := e.version(); found < at.commit {
 		return corrupt("commit %d was acknowledged, but %s ends with commit %d; restore the store from a backup", at.commit, b.dir, found)
 	}
