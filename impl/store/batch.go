@@ -1,7 +1,5 @@
 package store
 
-import "maps"
-
 // MaxInline bounds [Batch.Inline], and MaxEntries the values of a batch: they
 // follow from the size of Badger's transactions. A commit that is over them
 // fails.
@@ -109,6 +107,6 @@ func (b *Batch) Empty() bool {
 // Reset empties the batch for another use.
 func (b *Batch) Reset() {
 	clear(b.byLog)
-	maps.DeleteFunc(b.state, func(string, []byte) bool { return true })
+	clear(b.state)
 	*b = Batch{appends: b.appends[:0], byLog: b.byLog, state: b.state, created: b.created[:0], removed: b.removed[:0]}
 }
