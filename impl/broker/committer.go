@@ -50,7 +50,7 @@ const (
 	// maxPatience bounds how long a commit waits for more commands.
 	maxPatience = time.Millisecond
 	// bigCommit is the payload from which a commit does not wait.
-	bigCommit = 512 << 10
+	bigCommit = 3 << 20
 )
 
 func newCommitter(b *Broker) *committer {

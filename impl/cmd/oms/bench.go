@@ -24,7 +24,7 @@ type scenario struct {
 
 var scenarios = []scenario{
 	{
-		name: "publish", short: "Send batches", messages: 5_000_000, producers: 32,
+		name: "publish", short: "Send batches", messages: 5_000_000, producers: 64,
 		long: "Producers send batches and wait for each to be acknowledged. A latency is one batch.",
 	},
 	{

@@ -58,6 +58,7 @@ func Run(ctx context.Context, cfg Config) (r Result, err error) {
 			return r, err
 		}
 	}
+	quieten()
 	if err := measure(ctx, url, cfg, &r); err != nil {
 		return r, err
 	}

@@ -50,6 +50,7 @@ func (l *limiter) measure(ctx context.Context, dir string, cfg Config) error {
 	messages := min(cfg.Messages, limitMessages)
 	for _, w := range ways {
 		path := filepath.Join(dir, "limit")
+		quieten()
 		rate, err := w.run(ctx, path, messages, batch, cfg)
 		if err == nil {
 			err = os.RemoveAll(path)

@@ -32,3 +32,7 @@ func resident() int64 {
 	pages, _ := strconv.ParseInt(fields[1], 10, 64)
 	return pages * int64(os.Getpagesize())
 }
+
+// quieten has the system write what it still has to, so that one measurement
+// does not pay for the one before.
+func quieten() { syscall.Sync() }
