@@ -250,15 +250,16 @@ type transaction struct {
 	grown     []grown            // what receivers see after the commit
 }
 
-// grown is a partition with new messages, or a queue with new work for groups.
+// grown is a partition with new messages.
 type grown struct {
 	queue     *Queue
 	partition *partition
 }
 
 func (t *transaction) grow(q *Queue, p *partition) {
-	if g := (grown{q, p}); !slices.Contains(t.grown, g) {
-		t.grown = append(t.grown, g)
+	if !p.growing {
+		p.growing = true
+		t.grown = append(t.grown, grown{q, p})
 	}
 }
 

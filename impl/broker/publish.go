@@ -114,7 +114,7 @@ func (c *publish) apply(_ *Broker, tx *transaction) error {
 func (q *Queue) reveal(p *partition) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	p.end = p.next
+	p.end, p.growing = p.next, false
 	for _, g := range q.groups {
 		g.wakeOne()
 	}

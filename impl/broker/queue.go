@@ -29,6 +29,8 @@ type partition struct {
 	begin int64 // oldest stored offset
 	end   int64 // behind the newest committed message
 	next  int64 // behind the newest applied message; the committer's own
+
+	growing bool // applied messages wait for their commit; the committer's own
 }
 
 // Name returns "namespace://queue".
