@@ -58,7 +58,9 @@ func Run(ctx context.Context, cfg Config) (r Result, err error) {
 			return r, err
 		}
 	}
-	quieten()
+	if err := prepare(dir, cfg.Messages*int64(cfg.Size)); err != nil {
+		return r, err
+	}
 	if err := measure(ctx, url, cfg, &r); err != nil {
 		return r, err
 	}

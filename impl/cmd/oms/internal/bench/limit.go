@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,7 +51,9 @@ func (l *limiter) measure(ctx context.Context, dir string, cfg Config) error {
 	messages := min(cfg.Messages, limitMessages)
 	for _, w := range ways {
 		path := filepath.Join(dir, "limit")
-		quieten()
+		if err := prepare(dir, messages*int64(cfg.Size)); err != nil {
+			return err
+		}
 		rate, err := w.run(ctx, path, messages, batch, cfg)
 		if err == nil {
 			err = os.RemoveAll(path)
@@ -64,7 +67,10 @@ func (l *limiter) measure(ctx context.Context, dir string, cfg Config) error {
 }
 
 // handed is a chunk on its way to the committer.
-type handed struct{ done chan error }
+type handed struct {
+	chunk []byte
+	done  chan error
+}
 
 const commitBytes = 4 << 20
 
@@ -77,16 +83,16 @@ func (w way) run(ctx context.Context, path string, messages int64, batch int, cf
 	if err != nil {
 		return 0, err
 	}
-	value := encodeChunk(cfg.Size, batch)
+	chunk := encodeChunk(cfg.Size, batch)
 	queue := make(chan handed, cfg.Producers)
 	var committer sync.WaitGroup
-	committer.Go(func() { w.commit(db, queue, value, cfg.Producers) })
+	committer.Go(func() { w.commit(db, queue, max(1, min(cfg.Producers, commitBytes/len(chunk)))) })
 
 	work := newShares(messages)
 	var sent atomic.Int64
 	began := time.Now()
 	err = together(ctx, cfg.Producers, func(ctx context.Context, _ int) error {
-		h := handed{make(chan error, 1)}
+		h := handed{slices.Clone(chunk), make(chan error, 1)} // no two writers have the same bytes
 		for n := work.take(batch); n > 0 && ctx.Err() == nil; n = work.take(batch) {
 			queue <- h
 			if err := <-h.done; err != nil {
@@ -106,22 +112,21 @@ func (w way) run(ctx context.Context, path string, messages int64, batch int, cf
 }
 
 // commit merges what waits until the queue is closed.
-func (w way) commit(db *badger.DB, queue chan handed, value []byte, writers int) {
+func (w way) commit(db *badger.DB, queue chan handed, most int) {
 	key := make([]byte, 16)
 	version := uint64(0)
 	var group []handed
 	for h, ok := <-queue; ok; h, ok = <-queue {
 		group = append(group[:0], h)
-		most := max(1, min(writers, commitBytes/len(value)))
 		group = w.gather(queue, group, most)
 		version++
 		txn := db.NewTransactionAt(math.MaxUint64, true)
 		var err error
-		for i := range group {
+		for i, h := range group {
 			k := append([]byte(nil), key...)
 			binary.BigEndian.PutUint64(k, version)
 			binary.BigEndian.PutUint64(k[8:], uint64(i))
-			if e := txn.Set(k, value); e != nil {
+			if e := txn.Set(k, h.chunk); e != nil {
 				err = e
 			}
 		}

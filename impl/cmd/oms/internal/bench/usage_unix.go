@@ -33,6 +33,5 @@ func resident() int64 {
 	return pages * int64(os.Getpagesize())
 }
 
-// quieten has the system write what it still has to, so that one measurement
-// does not pay for the one before.
+// quieten has the system write what it still has to.
 func quieten() { syscall.Sync() }
