@@ -151,9 +151,12 @@ func (m *Message) Validate(op string, now time.Time) error {
 		return NewError(CodeMalformedMessage, op, m.Destination, format, args...)
 	}
 	for _, s := range [...]string{m.Destination, m.Compression, m.Ext.CorrelationID, m.Ext.MessageKey, m.Ext.TraceID} {
-		if !utf8.ValidString(s) {
+		if s != "" && !utf8.ValidString(s) {
 			return malformed("header text %q is not valid UTF-8", s)
 		}
+	}
+	if len(m.Properties) == 0 {
+		return nil // ranging over an empty map costs more than all of the above
 	}
 	for k, v := range m.Properties {
 		if !utf8.ValidString(k) {

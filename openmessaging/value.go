@@ -281,6 +281,9 @@ func (p Properties) Keys() []string { return slices.Sorted(maps.Keys(p)) }
 // Size returns about how many bytes the properties take: their keys, texts and
 // binary data, and 8 for each other value. Limits and batches are measured by it.
 func (p Properties) Size() (n int) {
+	if len(p) == 0 {
+		return 0 // cheaper than a range over nothing
+	}
 	for k, v := range p {
 		n += len(k)
 		switch v.kind {

@@ -39,9 +39,10 @@ func ParseID(id string) (producer, sequence uint64, err error) {
 func IDs(producer, sequence uint64, count int, yield func(i int, id string)) {
 	digits := (bits.Len64(sequence+uint64(count)) + 3) / 4
 	buf := make([]byte, 0, count*(16+1+max(1, digits)))
+	prefix := strings.TrimSuffix(string(AppendID(nil, producer, 0)), "0")
 	for i := range count {
 		start := len(buf)
-		buf = AppendID(buf, producer, sequence+uint64(i))
+		buf = strconv.AppendUint(append(buf, prefix...), sequence+uint64(i), 16)
 		yield(i, view(buf[start:]))
 	}
 }
