@@ -169,7 +169,8 @@ func (c *deleteQueue) apply(b *Broker, tx *transaction) error {
 func (b *Broker) addQueue(r queueRecord) *Queue {
 	q := &Queue{
 		b: b, record: r, name: om.JoinQueueName(r.Namespace, r.Name),
-		groups: make(map[string]*group),
+		groups:  make(map[string]*group),
+		waiting: make(map[*group]bool),
 	}
 	for i := range r.Partitions {
 		log := r.FirstLog + uint64(i)

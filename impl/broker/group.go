@@ -216,13 +216,21 @@ func (g *group) wakeOne() {
 	if len(g.waiting) > 0 {
 		w := g.waiting[0]
 		g.waiting = g.waiting[1:]
+		g.lineChanged()
 		w <- struct{}{}
+	}
+}
+
+func (g *group) lineChanged() {
+	if len(g.waiting) == 0 {
+		delete(g.queue.waiting, g)
 	}
 }
 
 func (g *group) forgetWaiting(w waiter) {
 	if i := slices.Index(g.waiting, w); i >= 0 {
 		g.waiting = slices.Delete(g.waiting, i, i+1)
+		g.lineChanged()
 	}
 }
 

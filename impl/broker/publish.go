@@ -115,7 +115,7 @@ func (q *Queue) reveal(p *partition) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	p.end, p.growing = p.next, false
-	for _, g := range q.groups {
+	for g := range q.waiting {
 		g.wakeOne()
 	}
 	q.wakeReaders()

@@ -19,6 +19,7 @@ type Queue struct {
 	mu         sync.Mutex
 	partitions []*partition // the slice itself never changes
 	groups     map[string]*group
+	waiting    map[*group]bool // those somebody waits for
 	deleted    bool
 	grown      chan struct{} // closed when messages come; nil when nobody waits
 }

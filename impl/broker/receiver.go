@@ -158,6 +158,7 @@ func (r *Receiver) take(limit int64, wait waiter) (leases []granted, err error) 
 	}
 	if len(leases) == 0 {
 		g.waiting = append(g.waiting, wait)
+		q.waiting[g] = true
 		return nil, nil
 	}
 	g.wakeForWork()

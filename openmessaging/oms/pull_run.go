@@ -194,20 +194,25 @@ func (r *pullRun) await(ctx context.Context, max int) {
 	}
 }
 
-// takeKept returns up to max kept deliveries, from the queues in turn. The
-// caller holds r.mu.
+// takeKept returns up to max kept deliveries. Each call begins with another
+// queue and takes what that has before it goes on to the next, so that few
+// queues are in one answer and their acknowledgement is few calls. The caller
+// holds r.mu.
 func (r *pullRun) takeKept(max int) []*om.Delivery {
 	var ds []*om.Delivery
 	now := time.Now()
-	for empty := 0; empty < len(r.sources) && len(ds) < max; {
-		r.turn %= len(r.sources)
-		if f := r.sources[r.turn].pop(now); f != nil {
+	for range r.sources {
+		r.turn = (r.turn + 1) % len(r.sources)
+		for len(ds) < max {
+			f := r.sources[r.turn].pop(now)
+			if f == nil {
+				break
+			}
 			ds = append(ds, &f.Delivery)
-			empty = 0
-		} else {
-			empty++
 		}
-		r.turn++
+		if len(ds) == max {
+			break
+		}
 	}
 	return ds
 }

@@ -109,8 +109,9 @@ after it. Ctrl-C ends the run with the figures so far.`,
 	f.IntVar(&cfg.Batch, "batch", 1024, "messages in one call")
 	f.IntVar(&cfg.Producers, "producers", s.producers, "goroutines that send")
 	f.IntVar(&cfg.Consumers, "consumers", max(1, s.consumer), "consumers that receive")
-	f.IntVar(&cfg.Queues, "queues", 1, "queues that the messages go to")
+	f.IntVar(&cfg.Queues, "queues", 1, "queues that the messages go to in turn")
 	f.IntVar(&cfg.Partitions, "partitions", 4, "partitions of each queue")
+	f.IntVar(&cfg.Groups, "groups", 0, "consumer groups of each queue that never read")
 	f.IntVar(&cfg.Rate, "rate", s.rate, "messages a second, 0 for as many as possible")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	if s.name == "publish" || s.name == "send" {
@@ -142,6 +143,9 @@ func check(cfg *bench.Config, volume string) error {
 	}
 	if cfg.Batch > 65536 {
 		return fmt.Errorf("--batch %d is over 65536", cfg.Batch)
+	}
+	if cfg.Groups < 0 {
+		return fmt.Errorf("--groups %d is negative", cfg.Groups)
 	}
 	if cfg.Rate < 0 {
 		return fmt.Errorf("--rate %d is negative", cfg.Rate)

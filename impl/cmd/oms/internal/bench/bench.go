@@ -30,6 +30,7 @@ type Config struct {
 	Consumers  int
 	Queues     int
 	Partitions int
+	Groups     int  // consumer groups of each queue that never read
 	Rate       int  // messages a second, 0 for as many as possible
 	Limit      bool // measure a bare Badger loop as well
 	// Progress, when set, is told how far the measured part is.
@@ -49,7 +50,7 @@ func Run(ctx context.Context, cfg Config) (r Result, err error) {
 	}
 	r = Result{
 		Scenario: cfg.Scenario, Size: cfg.Size, Batch: cfg.Batch, Producers: cfg.Producers,
-		Consumers: cfg.Consumers, Queues: cfg.Queues, Partitions: cfg.Partitions,
+		Consumers: cfg.Consumers, Queues: cfg.Queues, Partitions: cfg.Partitions, Groups: cfg.Groups,
 	}
 	var limit limiter
 	if cfg.Limit {
@@ -58,10 +59,7 @@ func Run(ctx context.Context, cfg Config) (r Result, err error) {
 			return r, err
 		}
 	}
-	if err := prepare(dir, cfg.Messages*int64(cfg.Size)); err != nil {
-		return r, err
-	}
-	if err := measure(ctx, url, cfg, &r); err != nil {
+	if err := measure(ctx, dir, url, cfg, &r); err != nil {
 		return r, err
 	}
 	if cfg.Limit && ctx.Err() == nil {
@@ -83,7 +81,7 @@ type session struct {
 	queues []string
 }
 
-func measure(ctx context.Context, url string, cfg Config, r *Result) (err error) {
+func measure(ctx context.Context, dir, url string, cfg Config, r *Result) (err error) {
 	ap, err := oms.Open(ctx, url)
 	if err != nil {
 		return err
@@ -99,6 +97,14 @@ func measure(ctx context.Context, url string, cfg Config, r *Result) (err error)
 		}
 		defer func() { err = cmp.Or(err, ap.Resources().DeleteQueue(last, name)) }()
 		s.queues = append(s.queues, name)
+		for g := range cfg.Groups {
+			if err := ap.Resources().SeekGroup(ctx, name, fmt.Sprintf("idle-%d", g), om.Begin()); err != nil {
+				return err
+			}
+		}
+	}
+	if err := prepare(dir, cfg.Messages*int64(cfg.Size)); err != nil {
+		return err
 	}
 	switch cfg.Scenario {
 	case "publish":
@@ -184,8 +190,15 @@ func (s *session) messages(n int, queue string) []*om.Message {
 	return ms
 }
 
+// inTurn returns a function that names the queues in turn.
+func (s *session) inTurn() func() string {
+	var next atomic.Int64
+	return func() string { return s.queues[int(next.Add(1)-1)%len(s.queues)] }
+}
+
 func (s *session) publish(ctx context.Context, r *Result, progress func(done, total int64)) error {
 	work := newShares(s.cfg.Messages)
+	queue := s.inTurn()
 	producers := make([]om.Producer, s.cfg.Producers)
 	batches := make([][]*om.Message, s.cfg.Producers)
 	for i := range producers {
@@ -193,7 +206,7 @@ func (s *session) publish(ctx context.Context, r *Result, progress func(done, to
 		if producers[i], err = s.ap.NewProducer(ctx, om.WithBatch(s.cfg.Batch, 8<<20)); err != nil {
 			return err
 		}
-		batches[i] = s.messages(s.cfg.Batch, s.queues[i%len(s.queues)])
+		batches[i] = s.messages(s.cfg.Batch, "")
 	}
 	m := newMeter(s.cfg.Size, s.cfg.Messages, progress)
 	var sent atomic.Int64
@@ -202,8 +215,12 @@ func (s *session) publish(ctx context.Context, r *Result, progress func(done, to
 			if _, err := pace(ctx, m.began, sent.Add(int64(n))-int64(n), s.cfg.Rate); err != nil {
 				return err
 			}
+			batch, destination := batches[i][:n], queue()
+			for _, m := range batch {
+				m.Destination = destination
+			}
 			began := time.Now()
-			if _, err := producers[i].SendBatch(ctx, batches[i][:n]); err != nil {
+			if _, err := producers[i].SendBatch(ctx, batch); err != nil {
 				return err
 			}
 			m.add(n, time.Since(began))
@@ -225,13 +242,15 @@ func (s *session) send(ctx context.Context, r *Result) error {
 		}
 	}
 	m := newMeter(s.cfg.Size, s.cfg.Messages, s.cfg.Progress)
+	queue := s.inTurn()
 	var sent atomic.Int64
 	err := together(ctx, s.cfg.Producers, func(ctx context.Context, i int) error {
-		message := s.messages(1, s.queues[i%len(s.queues)])[0]
+		message := s.messages(1, "")[0]
 		for work.take(1) > 0 {
 			if _, err := pace(ctx, m.began, sent.Add(1)-1, s.cfg.Rate); err != nil {
 				return err
 			}
+			message.Destination = queue()
 			began := time.Now()
 			if _, err := producers[i].Send(ctx, message); err != nil {
 				return err

@@ -22,7 +22,7 @@ func prepare(dir string, bytes int64) (err error) {
 		return err
 	}
 	piece := make([]byte, 1<<20)
-	for left := min(2*bytes, maxWarm); left > 0 && err == nil; left -= int64(len(piece)) {
+	for left := min(4*bytes, maxWarm); left > 0 && err == nil; left -= int64(len(piece)) {
 		_, err = f.Write(piece)
 	}
 	return errors.Join(err, f.Close(), os.Remove(path))

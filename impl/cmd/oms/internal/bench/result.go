@@ -21,6 +21,7 @@ type Result struct {
 	Consumers              int      `json:"consumers"`
 	Queues                 int      `json:"queues"`
 	Partitions             int      `json:"partitions"`
+	Groups                 int      `json:"groups"`
 	Duplicates             int64    `json:"duplicates"`
 	Gigabytes              []Window `json:"gigabytes,omitempty"`
 	Interrupted            bool     `json:"interrupted,omitempty"`
