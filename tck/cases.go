@@ -1,0 +1,19 @@
+package tck
+
+import "maps"
+
+// table maps the IDs of requirements to what tests them.
+type table map[string]func(*T)
+
+// cases holds one case for each requirement.
+var cases = func() table {
+	all := make(table)
+	for _, t := range []table{
+		valueCases, messageCases, extensionCases, orderCases, accessPointCases, producerCases, batchCases, consumerCases, pullCases,
+		pushCases, suspendCases, transactionCases, resourceCases, filterCases, streamCases, lifecycleCases, errorCases, contextCases,
+		settleCases, leaseCases, faultCases, honestyCases,
+	} {
+		maps.Copy(all, t)
+	}
+	return all
+}()

@@ -1,0 +1,151 @@
+package tck
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	om "github.com/openmessaging/openmessaging-go/openmessaging"
+)
+
+var faultCases = table{
+	"R019": qos0NoLoss,
+	"R020": qos1NoRepeat,
+	"R021": qos2Once,
+	"R051": sendReturnsAfterStore,
+	"G33":  persistence,
+}
+
+// die lets a consumer go as if its process had died: the connection ends
+// with messages in its hands.
+func (t *T) die(q string, n int) {
+	ap := t.OpenAgain()
+	t.ReceiveN(t.PullOf(ap, []string{q}), n)
+	t.NoError(ap.Close(t.ctx), "close")
+}
+
+func qos0NoLoss(t *T) {
+	const n = 20
+	q := t.Queue()
+	t.SendAll(t.Producer(), q, numbered(n)...)
+	t.die(q, n)
+	c := t.Pull([]string{q})
+	want := numbered(n)
+	slices.Sort(want)
+	EqualLists(t, "messages after their consumer died", sortedBodies(t.ReceiveN(c, n)), want)
+}
+
+func qos1NoRepeat(t *T) {
+	q := t.Queue()
+	p := t.Producer()
+	for _, b := range numbered(5) {
+		m := message(q, b)
+		m.QoS = om.AtMostOnce
+		t.Send(p, m)
+	}
+	t.die(q, 5)
+	t.Nothing(t.Pull([]string{q}), "a message with qos 1 must not be delivered twice, although its consumer died")
+}
+
+func qos2Once(t *T) {
+	const n = 10
+	q := t.Queue()
+	p := t.Producer()
+	for _, b := range numbered(n) {
+		m := message(q, b)
+		m.QoS = om.ExactlyOnce
+		t.Send(p, m)
+	}
+	ap := t.OpenAgain()
+	first := t.PullOf(ap, []string{q})
+	done := t.ReceiveN(first, n/2)
+	t.Ack(first, done...)
+	t.NoError(ap.Close(t.ctx), "close")
+	rest := t.Pull([]string{q})
+	all := append(bodies(done), bodies(t.ReceiveN(rest, n/2))...)
+	slices.Sort(all)
+	want := numbered(n)
+	slices.Sort(want)
+	EqualLists(t, "messages that took effect", all, want)
+	t.Nothing(rest, "a message with qos 2 takes effect once")
+}
+
+func sendReturnsAfterStore(t *T) {
+	f := t.target.Faults
+	if f.Stall == nil && f.Kill == nil {
+		t.Untestedf("the target has neither a Stall nor a Kill hook")
+	}
+	q := t.Queue()
+	p := t.Producer()
+	t.Send(p, message(q, "warm"))
+	if f.Stall != nil {
+		open, _ := t.Stall()
+		answered := make(chan error, 1)
+		go func() {
+			_, err := p.Send(t.ctx, message(q, "stalled"))
+			answered <- err
+		}()
+		t.pause(t.Quiet)
+		select {
+		case err := <-answered:
+			t.Errorf("Send returned (%s) while the provider could not store anything", shown(err))
+			answered <- err
+		default:
+		}
+		open()
+		var err error
+		if t.Ends("Send after the provider goes on", t.Arrive, func() { err = <-answered }) {
+			t.Succeeds(err, "Send after the provider goes on")
+		}
+	}
+	if f.Kill == nil || !t.Has(om.CapPersistent) {
+		return
+	}
+	for i := range 3 {
+		t.Send(t.Producer(), message(q, fmt.Sprint(i)))
+	}
+	t.fault("Kill", f.Kill)
+	got := make(map[string]bool)
+	for _, d := range t.ReceiveN(t.Pull([]string{q}), 4) {
+		got[string(d.Body)] = true
+	}
+	for _, b := range numbered(3) {
+		if !got[b] {
+			t.Errorf("message %s was acknowledged and is gone after the provider was killed", b)
+		}
+	}
+}
+
+// fault uses a hook of the target and opens the case's access point anew.
+func (t *T) fault(what string, hook func(context.Context) error) {
+	if err := hook(t.ctx); err != nil {
+		t.Brokenf("the target's %s hook: %v", what, err)
+	}
+	t.ap = t.OpenAgain()
+}
+
+func persistence(t *T) {
+	f := t.target.Faults
+	if f.Restart == nil && f.Kill == nil {
+		t.Untestedf("the target has neither a Restart nor a Kill hook")
+	}
+	q := t.Queue()
+	left := numbered(10)
+	t.SendAll(t.Producer(), q, left...)
+	for _, hook := range []struct {
+		what string
+		do   func(context.Context) error
+	}{{"Restart", f.Restart}, {"Kill", f.Kill}} {
+		if hook.do == nil {
+			continue
+		}
+		c := t.Pull([]string{q})
+		t.Ack(c, t.ReceiveN(c, 3)...)
+		left = left[3:]
+		t.fault(hook.what, hook.do)
+		after := t.Pull([]string{q})
+		EqualLists(t, "messages after "+hook.what+" that were not acknowledged before", sortedBodies(t.ReceiveN(after, len(left))), left)
+		t.Nothing(after, "what was acknowledged before "+hook.what+" must not come again")
+		t.NoError(after.Close(t.ctx), "close")
+	}
+}

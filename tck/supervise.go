@@ -1,0 +1,136 @@
+package tck
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"runtime/pprof"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// grace is how long a case may still run after its context ended, as a
+// multiple of Slack and at least a second.
+func (t *T) grace() time.Duration { return max(time.Second, 4*t.Slack) }
+
+var runs atomic.Int64
+
+// unique makes a name that no other case and no other run uses.
+func unique(prefix string) string {
+	return fmt.Sprintf("%s-%x-%d", prefix, time.Now().UnixNano()&0xffffffff, runs.Add(1))
+}
+
+// supervise runs a case: it fails one that panics, does not return in its time,
+// or leaves goroutines behind.
+func (e *engine) supervise(t *T, run func(*T)) {
+	label := unique(t.id)
+	ctx, cancel := context.WithTimeout(t.ctx, t.Case)
+	defer cancel()
+	t.ctx = ctx
+	if !t.guard(label, t.Case, func() { run(t) }) {
+		t.end()
+		return
+	}
+	cancel()
+	t.cleanUp(label)
+	if left := t.leftBehind(label); left != "" {
+		t.Errorf("the case left goroutines behind:\n%s", left)
+	}
+	t.end()
+}
+
+// end seals the verdict: what a goroutine that is given up says later is lost.
+func (t *T) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.over = true
+}
+
+// guard runs f in a goroutine of the case and reports whether it ended in time.
+func (t *T) guard(label string, limit time.Duration, f func()) bool {
+	done := make(chan struct{})
+	go pprof.Do(context.Background(), pprof.Labels("tck", label), func(context.Context) {
+		defer close(done)
+		defer func() {
+			if p := recover(); p != nil {
+				t.Errorf("panic: %v\n%s", p, trimStack(debug.Stack()))
+			}
+		}()
+		f()
+	})
+	timer := time.NewTimer(limit + t.grace())
+	defer timer.Stop()
+	select {
+	case <-done:
+		return true
+	case <-timer.C:
+		t.Errorf("did not return within %v, although its context ended after %v; it was given up", limit+t.grace(), limit)
+		return false
+	}
+}
+
+// trimStack keeps the lines of a stack that tell where a panic was.
+func trimStack(stack []byte) string {
+	lines := strings.Split(string(stack), "\n")
+	if len(lines) > 24 {
+		lines = lines[:24]
+	}
+	return strings.Join(lines, "\n")
+}
+
+// cleanUp runs the cleanups, last first, and then closes the case's access
+// points.
+func (t *T) cleanUp(label string) {
+	t.mu.Lock()
+	cleanups := t.cleanups
+	t.cleanups = nil
+	t.mu.Unlock()
+	limit := t.Arrive
+	for i := len(cleanups) - 1; i >= 0; i-- {
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		ok := t.guard(label, limit, func() { cleanups[i](ctx) })
+		cancel()
+		if !ok {
+			return
+		}
+	}
+}
+
+// leftBehind waits until the goroutines of the case have ended and returns the
+// stacks of those that have not.
+func (t *T) leftBehind(label string) string {
+	deadline := time.Now().Add(t.grace())
+	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
+		left := labelled(label)
+		if left == "" || time.Now().After(deadline) {
+			return left
+		}
+		time.Sleep(pause)
+	}
+}
+
+// labelled returns the stacks of the goroutines with that label.
+func labelled(label string) string {
+	var b bytes.Buffer
+	_ = pprof.Lookup("goroutine").WriteTo(&b, 1)
+	var found []string
+	for _, stack := range strings.Split(b.String(), "\n\n") {
+		if strings.Contains(stack, fmt.Sprintf("%q:%q", "tck", label)) {
+			found = append(found, stack)
+		}
+	}
+	return strings.Join(found, "\n")
+}
+
+// logger takes what the driver logs into the case's log.
+func (t *T) logger() *slog.Logger { return slog.New(slog.NewTextHandler(logWriter{t}, nil)) }
+
+type logWriter struct{ t *T }
+
+func (w logWriter) Write(b []byte) (int, error) {
+	w.t.Logf("%s", strings.TrimSpace(string(b)))
+	return len(b), nil
+}
