@@ -172,8 +172,10 @@ func contextUnblocks(t *T) {
 	t.Cleanup(func(ctx context.Context) { _ = raw.Close(ctx) })
 	t.Send(p, message(q, "warm"))
 	t.Ack(c, t.Receive(c))
-	_, err = raw.Receive(t.ctx, 1)
+	warm, err := raw.Receive(t.ctx, 1)
 	t.NoError(err, "receive by the driver")
+	_, err = raw.Ack(t.ctx, receipts(warm))
+	t.NoError(err, "acknowledge by the driver")
 	open, _ := t.Stall()
 	defer open()
 	for what, f := range map[string]func(ctx context.Context) error{

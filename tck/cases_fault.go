@@ -101,19 +101,12 @@ func sendReturnsAfterStore(t *T) {
 	if f.Kill == nil || !t.Has(om.CapPersistent) {
 		return
 	}
+	killed := t.Queue()
 	for i := range 3 {
-		t.Send(t.Producer(), message(q, fmt.Sprint(i)))
+		t.Send(t.Producer(), message(killed, fmt.Sprint(i)))
 	}
 	t.fault("Kill", f.Kill)
-	got := make(map[string]bool)
-	for _, d := range t.ReceiveN(t.Pull([]string{q}), 4) {
-		got[string(d.Body)] = true
-	}
-	for _, b := range numbered(3) {
-		if !got[b] {
-			t.Errorf("message %s was acknowledged and is gone after the provider was killed", b)
-		}
-	}
+	EqualLists(t, "messages after the provider was killed that it had acknowledged", sortedBodies(t.ReceiveN(t.Pull([]string{killed}), 3)), numbered(3))
 }
 
 // fault uses a hook of the target and opens the case's access point anew.

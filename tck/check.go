@@ -57,7 +57,7 @@ func Check(ctx context.Context, target Target, sel Selection) *report.Report {
 	}
 	if err == nil {
 		e.run(ctx, r.Cases)
-		e.base.Close(context.WithoutCancel(ctx))
+		err = e.finish(ctx)
 	}
 	r.Seconds = time.Since(began).Seconds()
 	conclude(r, err)
@@ -138,6 +138,32 @@ func (e *engine) prepare(ctx context.Context) error {
 		return fmt.Errorf("the target does not open: Open did not return within %v, although its context ended after %v", e.timing.Case+e.timing.Arrive, e.timing.Case)
 	}
 	e.caps, e.spec = e.base.Capabilities(), e.base.SpecVersion()
+	return nil
+}
+
+// finish asks the target for a sign of life, so that one that died on the way is
+// told from one that does not conform, and closes the engine's own connection.
+func (e *engine) finish(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.timing.Arrive)
+	defer cancel()
+	t := e.newT(ctx, Requirement{ID: "base"})
+	ok := t.guard("base", e.timing.Arrive, func() {
+		defer func() { _ = e.base.Close(ctx) }()
+		ap := e.base
+		if f := e.target.Faults; f.Kill != nil || f.Restart != nil {
+			if ap, err = e.target.Library.Open(ctx, e.target.URL, t.options(e.target.Driver)...); err != nil {
+				return
+			}
+			defer func() { _ = ap.Close(ctx) }()
+		}
+		_, err = ap.NewProducer(ctx)
+	})
+	if !ok {
+		return fmt.Errorf("the target died during the run: a new producer %s", strings.Join(t.messages, "; "))
+	}
+	if err != nil {
+		return fmt.Errorf("the target died during the run: %w", err)
+	}
 	return nil
 }
 
@@ -257,6 +283,9 @@ func conclude(r *report.Report, broken error) {
 	r.Conclusion, r.Reason = judge(r.Cases)
 }
 
+// nothingRan is the reason when no case was executed.
+const nothingRan = "nothing ran"
+
 // judge draws the conclusion from cases. Known failures do not count, but must
 // fail; untested cases are listed and count for nothing.
 func judge(cases []report.Case) (report.Conclusion, string) {
@@ -280,7 +309,7 @@ func judge(cases []report.Case) (report.Conclusion, string) {
 	case len(ids[string(report.Error)]) > 0:
 		return report.Broken, some(string(report.Error), "the harness or the environment failed")
 	case len(ids[string(report.Skipped)]) == len(cases):
-		return report.Broken, "nothing ran"
+		return report.Broken, nothingRan
 	case len(ids[string(report.Skipped)]) > 0:
 		return report.Partial, fmt.Sprintf("%d cases were left out", len(ids[string(report.Skipped)]))
 	case len(ids["known"]) > 0:

@@ -1,0 +1,9 @@
+// Command omstck is the conformance kit with the drivers of this module.
+package main
+
+import (
+	_ "github.com/openmessaging/openmessaging-go/impl/badger"
+	"github.com/openmessaging/openmessaging-go/tck"
+)
+
+func main() { tck.Main() }
