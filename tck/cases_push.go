@@ -279,7 +279,7 @@ func checkerAnswers(t *T) {
 		rolled.add("asked")
 		return om.TxRollback
 	})
-	d := t.Receive(c)
+	d := t.ReceiveWithin(c, 4*t.Arrive)
 	Equal(t, "body of the message that the checker committed", string(d.Body), "unknown, then committed")
 	if n := unknown.Load(); n < 2 {
 		t.Errorf("the message was delivered after %d questions, the first answer was unknown", n)

@@ -111,9 +111,18 @@ func (e *engine) prepare(ctx context.Context) error {
 	if e.target.Driver, err = named(e.target.Driver, u.Driver); err != nil {
 		return err
 	}
-	t := e.newT(ctx, Requirement{ID: "base"})
+	if err := e.openBase(ctx); err != nil {
+		return fmt.Errorf("the target does not open: %w", err)
+	}
+	e.caps, e.spec = e.base.Capabilities(), e.base.SpecVersion()
+	return nil
+}
+
+// openBase opens the engine's own connection.
+func (e *engine) openBase(ctx context.Context) error {
 	limit, cancel := context.WithTimeout(ctx, e.timing.Case)
 	defer cancel()
+	t := e.newT(limit, Requirement{ID: "base"})
 	type opened struct {
 		ap  om.AccessPoint
 		err error
@@ -122,49 +131,58 @@ func (e *engine) prepare(ctx context.Context) error {
 	go func() {
 		defer func() {
 			if p := recover(); p != nil {
-				answer <- opened{err: fmt.Errorf("the driver panicked when it was opened: %v", p)}
+				answer <- opened{err: fmt.Errorf("the driver panicked: %v", p)}
 			}
 		}()
 		ap, err := e.target.Library.Open(limit, e.target.URL, t.options(e.target.Driver)...)
 		answer <- opened{ap, err}
 	}()
+	timer := time.NewTimer(e.timing.Case + e.timing.Arrive)
+	defer timer.Stop()
 	select {
 	case o := <-answer:
-		if o.err != nil {
-			return fmt.Errorf("the target does not open: %w", o.err)
-		}
 		e.base = o.ap
-	case <-time.After(e.timing.Case + e.timing.Arrive):
-		return fmt.Errorf("the target does not open: Open did not return within %v, although its context ended after %v", e.timing.Case+e.timing.Arrive, e.timing.Case)
+		return o.err
+	case <-timer.C:
+		return fmt.Errorf("Open did not return within %v, although its context ended after %v", e.timing.Case+e.timing.Arrive, e.timing.Case)
 	}
-	e.caps, e.spec = e.base.Capabilities(), e.base.SpecVersion()
-	return nil
+}
+
+// revive opens the engine's own connection anew after a case that may have
+// ended the system.
+func (e *engine) revive(ctx context.Context) {
+	if f := e.target.Faults; f.Kill == nil && f.Restart == nil {
+		return
+	}
+	old := e.base
+	if err := e.openBase(ctx); err != nil {
+		e.base = old // finish tells
+		return
+	}
+	_ = old.Close(ctx)
 }
 
 // finish asks the target for a sign of life, so that one that died on the way is
 // told from one that does not conform, and closes the engine's own connection.
-func (e *engine) finish(ctx context.Context) (err error) {
+func (e *engine) finish(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.timing.Arrive)
 	defer cancel()
 	t := e.newT(ctx, Requirement{ID: "base"})
-	ok := t.guard("base", e.timing.Arrive, func() {
-		defer func() { _ = e.base.Close(ctx) }()
-		ap := e.base
-		if f := e.target.Faults; f.Kill != nil || f.Restart != nil {
-			if ap, err = e.target.Library.Open(ctx, e.target.URL, t.options(e.target.Driver)...); err != nil {
-				return
-			}
-			defer func() { _ = ap.Close(ctx) }()
-		}
-		_, err = ap.NewProducer(ctx)
+	answer := make(chan error, 1)
+	t.guard("base", e.timing.Arrive, func() {
+		_, err := e.base.NewProducer(ctx)
+		_ = e.base.Close(ctx)
+		answer <- err
 	})
-	if !ok {
+	select {
+	case err := <-answer:
+		if err != nil {
+			return fmt.Errorf("the target died during the run: %w", err)
+		}
+		return nil
+	default:
 		return fmt.Errorf("the target died during the run: a new producer %s", strings.Join(t.messages, "; "))
 	}
-	if err != nil {
-		return fmt.Errorf("the target died during the run: %w", err)
-	}
-	return nil
 }
 
 // named refuses a driver of another name than the URL's: the registry would
@@ -231,7 +249,9 @@ func (e *engine) run(ctx context.Context, rows []report.Case) {
 }
 
 func (e *engine) newT(ctx context.Context, req Requirement) *T {
-	return &T{Timing: e.timing, target: &e.target, id: req.ID, ctx: ctx, gate: new(gate), caps: e.caps, verdict: report.Pass}
+	t := &T{Timing: e.timing, target: &e.target, id: req.ID, ctx: ctx, gate: new(gate), caps: e.caps, verdict: report.Pass}
+	t.gate.panicked = func(what string) { t.Errorf("%s", what) }
+	return t
 }
 
 // runCase fills the row of one case.
@@ -248,6 +268,9 @@ func (e *engine) runCase(ctx context.Context, req Requirement, row *report.Case)
 	t := e.newT(ctx, req)
 	if run != nil {
 		e.supervise(t, run)
+	}
+	if req.Kind == Fault {
+		e.revive(ctx)
 	}
 	row.Verdict, row.Message, row.Log = t.verdict, strings.Join(t.messages, "\n"), t.log
 	if len(missing) > 0 && row.Verdict == report.Pass {

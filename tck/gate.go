@@ -2,14 +2,17 @@ package tck
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 	"sync"
+	"time"
 
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 	"github.com/openmessaging/openmessaging-go/spi"
 )
 
-// gated puts a gate in front of a driver's senders, and counts what goes
-// through, so that a case can hold the answer of any driver back.
+// gated puts a gate in front of a driver: a case can hold its senders back and
+// count what goes through, and is told when the driver panics.
 type gated struct {
 	spi.Driver
 	gate *gate
@@ -17,6 +20,8 @@ type gated struct {
 
 // gate holds sends back while it is shut.
 type gate struct {
+	panicked func(what string)
+
 	mu   sync.Mutex
 	shut chan struct{} // nil while open
 	sent int           // messages that came to the driver
@@ -66,9 +71,18 @@ func (g *gate) messages() int {
 	return g.sent
 }
 
-func (d gated) Open(ctx context.Context, cfg spi.Config) (spi.Conn, error) {
-	c, err := d.Driver.Open(ctx, cfg)
-	if err != nil {
+// caught turns a panic of the driver into an error and a failure of the case: it
+// may happen in a goroutine of the portable layer, where it would end the process.
+func (g *gate) caught(what string, err *error) {
+	if p := recover(); p != nil {
+		*err = om.NewError(om.CodeServerError, what, "", "the driver panicked: %v", p)
+		g.panicked(fmt.Sprintf("the driver panicked in %s: %v\n%s", what, p, trimStack(debug.Stack())))
+	}
+}
+
+func (d gated) Open(ctx context.Context, cfg spi.Config) (c spi.Conn, err error) {
+	defer d.gate.caught("open", &err)
+	if c, err = d.Driver.Open(ctx, cfg); err != nil {
 		return nil, err
 	}
 	return gatedConn{spi.ConnWrapper{Conn: c}, d.gate}, nil
@@ -79,12 +93,25 @@ type gatedConn struct {
 	gate *gate
 }
 
-func (c gatedConn) NewSender(ctx context.Context, cfg spi.SenderConfig) (spi.Sender, error) {
-	s, err := c.Conn.NewSender(ctx, cfg)
-	if err != nil {
+func (c gatedConn) NewSender(ctx context.Context, cfg spi.SenderConfig) (s spi.Sender, err error) {
+	defer c.gate.caught("new sender", &err)
+	if s, err = c.Conn.NewSender(ctx, cfg); err != nil {
 		return nil, err
 	}
 	return gatedSender{spi.SenderWrapper{Sender: s}, c.gate}, nil
+}
+
+func (c gatedConn) NewReceiver(ctx context.Context, cfg spi.ReceiverConfig) (r spi.Receiver, err error) {
+	defer c.gate.caught("new receiver", &err)
+	if r, err = c.Conn.NewReceiver(ctx, cfg); err != nil {
+		return nil, err
+	}
+	return gatedReceiver{spi.ReceiverWrapper{Receiver: r}, c.gate}, nil
+}
+
+func (c gatedConn) Close(ctx context.Context) (err error) {
+	defer c.gate.caught("close", &err)
+	return c.Conn.Close(ctx)
 }
 
 type gatedSender struct {
@@ -92,9 +119,61 @@ type gatedSender struct {
 	gate *gate
 }
 
-func (s gatedSender) Send(ctx context.Context, ms []*om.Message) ([]spi.Outcome, error) {
+func (s gatedSender) Send(ctx context.Context, ms []*om.Message) (outs []spi.Outcome, err error) {
+	defer s.gate.caught("send", &err)
 	if err := s.gate.pass(ctx, len(ms)); err != nil {
 		return nil, err
 	}
 	return s.Sender.Send(ctx, ms)
+}
+
+func (s gatedSender) Close(ctx context.Context) (err error) {
+	defer s.gate.caught("close", &err)
+	return s.Sender.Close(ctx)
+}
+
+// gatedReceiver has the powers of all receivers, and says unsupported where the
+// driver's has not.
+type gatedReceiver struct {
+	spi.ReceiverWrapper
+	gate *gate
+}
+
+func (r gatedReceiver) Receive(ctx context.Context, max int) (got []spi.Received, err error) {
+	defer r.gate.caught("receive", &err)
+	return r.Receiver.Receive(ctx, max)
+}
+
+func (r gatedReceiver) Ack(ctx context.Context, receipts []spi.Receipt) (errs []error, err error) {
+	defer r.gate.caught("ack", &err)
+	return r.Receiver.Ack(ctx, receipts)
+}
+
+func (r gatedReceiver) Close(ctx context.Context) (err error) {
+	defer r.gate.caught("close", &err)
+	return r.Receiver.Close(ctx)
+}
+
+func (r gatedReceiver) Nack(ctx context.Context, receipts []spi.Receipt, delay time.Duration) (errs []error, err error) {
+	defer r.gate.caught("nack", &err)
+	if n, ok := spi.As[spi.Nacker](r.Receiver); ok {
+		return n.Nack(ctx, receipts, delay)
+	}
+	return nil, om.NewError(om.CodeUnsupported, "nack", "", "the driver has no spi.Nacker")
+}
+
+func (r gatedReceiver) Extend(ctx context.Context, receipts []spi.Receipt, lease time.Duration) (errs []error, err error) {
+	defer r.gate.caught("extend", &err)
+	if l, ok := spi.As[spi.Leaser](r.Receiver); ok {
+		return l.Extend(ctx, receipts, lease)
+	}
+	return nil, om.NewError(om.CodeUnsupported, "extend", "", "the driver has no spi.Leaser")
+}
+
+func (r gatedReceiver) Reject(ctx context.Context, receipts []spi.Receipt, reason string) (errs []error, err error) {
+	defer r.gate.caught("reject", &err)
+	if d, ok := spi.As[spi.DeadLetterer](r.Receiver); ok {
+		return d.Reject(ctx, receipts, reason)
+	}
+	return nil, om.NewError(om.CodeUnsupported, "reject", "", "the driver has no spi.DeadLetterer")
 }

@@ -113,7 +113,7 @@ func (f *runFlags) prepare() (sel Selection, err error) {
 			return sel, broken("--child is blank; give a command such as 'python3 driver.py'")
 		}
 		f.target.URL = "oms:child://localhost/tck"
-		f.target.Driver = stdio.Driver("child", stdio.Command{Path: words[0], Args: words[1:], Stderr: io.Discard})
+		f.target.Driver = stdio.Driver("child", stdio.Command{Path: words[0], Args: words[1:], Share: true})
 	default:
 		u, err := om.ParseURL(f.target.URL)
 		if err != nil {

@@ -48,18 +48,22 @@ func (t *T) SendAll(p om.Producer, queue string, bodies ...string) []om.SendResu
 }
 
 // Receive returns the next delivery and ends the case when none comes in time.
-func (t *T) Receive(c om.PullConsumer) *om.Delivery {
-	ctx, cancel := t.within(t.Arrive)
+func (t *T) Receive(c om.PullConsumer) *om.Delivery { return t.ReceiveWithin(c, t.Arrive) }
+
+// ReceiveWithin returns the next delivery and ends the case when none comes
+// within d.
+func (t *T) ReceiveWithin(c om.PullConsumer, d time.Duration) *om.Delivery {
+	ctx, cancel := t.within(d)
 	defer cancel()
-	d, err := c.Receive(ctx)
+	got, err := c.Receive(ctx)
 	if is(err, om.ErrTimeout) {
-		t.Fatalf("no message came within %v", t.Arrive)
+		t.Fatalf("no message came within %v", d)
 	}
 	t.NoError(err, "receive")
-	if d == nil || d.Message == nil {
+	if got == nil || got.Message == nil {
 		t.Fatalf("Receive returned no message and no error")
 	}
-	return d
+	return got
 }
 
 // ReceiveN returns the next n deliveries.
@@ -143,6 +147,11 @@ func (t *T) Ends(what string, limit time.Duration, f func()) bool {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		defer func() {
+			if p := recover(); p != nil {
+				t.Errorf("%s panicked: %v", what, p)
+			}
+		}()
 		f()
 	}()
 	timer := time.NewTimer(limit)

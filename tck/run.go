@@ -11,6 +11,7 @@ import (
 // programs with the kit do not link package testing.
 type Test[T any] interface {
 	Context() context.Context
+	Cleanup(f func())
 	Helper()
 	Parallel()
 	Run(name string, f func(T)) bool
@@ -30,30 +31,36 @@ type Test[T any] interface {
 // [Selection].
 func Run[T Test[T]](t T, target Target, knownFailures ...string) {
 	t.Helper()
-	if r := Check(t.Context(), target, Selection{IDs: []string{"R049"}}); r.Conclusion == report.Broken {
-		t.Fatalf("%s", r.Reason)
+	e := &engine{target: target, sel: Selection{KnownFailures: knownFailures}}
+	if err := e.prepare(t.Context()); err != nil {
+		t.Fatalf("%v", err)
 	}
+	t.Cleanup(func() { // when the parallel cases have ended, too
+		if err := e.finish(context.Background()); err != nil {
+			t.Errorf("%v", err)
+		}
+	})
 	for _, req := range requirements() {
 		t.Run(req.Name(), func(t T) {
 			t.Helper()
 			if req.Kind != Fault {
 				t.Parallel()
 			}
-			r := Check(t.Context(), target, Selection{IDs: []string{req.ID}})
-			i := slices.IndexFunc(r.Cases, func(c report.Case) bool { return c.ID == req.ID })
-			judgeTest(t, r, r.Cases[i], slices.Contains(knownFailures, req.ID))
+			c := row(req)
+			e.runCase(t.Context(), req, &c)
+			judgeTest(t, c, slices.Contains(knownFailures, req.ID))
 		})
 	}
 }
 
-func judgeTest[T Test[T]](t T, r *report.Report, c report.Case, known bool) {
+func judgeTest[T Test[T]](t T, c report.Case, known bool) {
 	t.Helper()
 	for _, line := range c.Log {
 		t.Logf("%s", line)
 	}
 	switch {
-	case r.Conclusion == report.Broken:
-		t.Fatalf("error: %s\n%s", r.Reason, c.Message)
+	case c.Verdict == report.Error:
+		t.Errorf("the harness or the environment failed: %s", c.Message)
 	case known && c.Verdict == report.Pass:
 		t.Errorf("it passes, but is listed as a known failure; take it off the list")
 	case known && c.Verdict == report.Fail:

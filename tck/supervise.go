@@ -30,14 +30,13 @@ func (e *engine) supervise(t *T, run func(*T)) {
 	ctx, cancel := context.WithTimeout(t.ctx, t.Case)
 	defer cancel()
 	t.ctx = ctx
-	if !t.guard(label, t.Case, func() { run(t) }) {
-		t.end()
-		return
-	}
+	ended := t.guard(label, t.Case, func() { run(t) })
 	cancel()
 	t.cleanUp(label)
-	if left := t.leftBehind(label); left != "" {
-		t.Errorf("the case left goroutines behind:\n%s", left)
+	if ended {
+		if left := t.leftBehind(label); left != "" {
+			t.Errorf("the case left goroutines behind:\n%s", left)
+		}
 	}
 	t.end()
 }
@@ -91,11 +90,8 @@ func (t *T) cleanUp(label string) {
 	limit := t.Arrive
 	for i := len(cleanups) - 1; i >= 0; i-- {
 		ctx, cancel := context.WithTimeout(context.Background(), limit)
-		ok := t.guard(label, limit, func() { cleanups[i](ctx) })
+		t.guard(label, limit, func() { cleanups[i](ctx) })
 		cancel()
-		if !ok {
-			return
-		}
 	}
 }
 

@@ -94,6 +94,17 @@ func (t Timing) scaled() Timing {
 type Library struct {
 	ParseURL func(url string) (om.URL, error)
 	Open     func(ctx context.Context, url string, opts ...oms.Option) (om.AccessPoint, error)
+	// Properties returns what reads the properties of a received message.
+	Properties func(om.Properties) Getter
+}
+
+// Getter reads properties with defaults, as om.Properties does.
+type Getter interface {
+	GetString(key, def string) string
+	GetBytes(key string, def []byte) []byte
+	GetInt64(key string, def int64) int64
+	GetFloat64(key string, def float64) float64
+	GetBool(key string, def bool) bool
 }
 
 func (l Library) filled() Library {
@@ -102,6 +113,9 @@ func (l Library) filled() Library {
 	}
 	if l.Open == nil {
 		l.Open = oms.Open
+	}
+	if l.Properties == nil {
+		l.Properties = func(p om.Properties) Getter { return p }
 	}
 	return l
 }

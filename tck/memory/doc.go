@@ -1,0 +1,36 @@
+// Package memory is a complete messaging system in memory, behind package spi.
+// It is the yardstick of the conformance kit: it does what the contract says,
+// in the plainest way, and mutants are made by wrapping it.
+//
+// # What it decides where the contract leaves room
+//
+//   - All messages stay stored until their queue is deleted.
+//   - A delayed message, and a prepared one, gets its offset when it becomes
+//     visible. Until then its offset is -1 in send results.
+//   - Ready messages are handed out by priority; equal ones of a partition
+//     ascend. Messages of one key never overtake each other.
+//   - A filter holds messages back and settles nothing: they come out when it
+//     is removed. Filters look at properties first and else at the header
+//     fields by their names in the specification, such as priority. Tags are
+//     in the property [PropertyTags].
+//   - Copies that routes make, and dead letters, keep the message's id.
+//   - At most once: a message is settled when it is handed out. Ack and Extend
+//     of such a delivery do nothing, Nack and Reject give CodeStaleReceipt.
+//   - Exactly once: a call that fails has stored nothing, so repeating it stores
+//     the message once, and exactly one delivery settles it. The contract has no
+//     id that outlives a retry of the producer, so a send whose answer was lost
+//     on its way is not recognised when it is repeated.
+//   - A message that carries the correlation id of a request that waits is its
+//     reply: it goes to the requester and not into a queue.
+//   - The contract has no place for MaxDeliveries: see [WithMaxDeliveries]. A
+//     delivery counts when it is handed out.
+//   - The checker of a transaction is that of the sender that prepared it.
+//     When that sender is gone the transaction waits for a Commit or Rollback
+//     by anyone who knows its id.
+//   - The capability broadcast is not there: no configuration of a receiver
+//     says that it takes part in a broadcast.
+//
+// Leases, delays and expiry need no goroutine: every call first does what time
+// has brought since the last one. A System that is used inside a bubble of
+// testing/synctest must be used there only.
+package memory

@@ -1,0 +1,139 @@
+package memory
+
+import (
+	"hash/fnv"
+	"time"
+
+	om "github.com/openmessaging/openmessaging-go/openmessaging"
+)
+
+// queue is a queue with its messages and groups. The system's lock guards all
+// in this file.
+type queue struct {
+	s       *System
+	config  om.QueueConfig // with the long name
+	deleted bool
+	parts   []*partition
+	turn    int32 // the partition for the next message that asks for none
+	filter  filter
+	groups  map[string]*group
+	// priorities tells that there was a message with a priority of its own.
+	priorities bool
+}
+
+// partition is a log of messages. The offset of log[i] is begin + i.
+type partition struct {
+	begin int64
+	log   []*stored
+}
+
+func (p *partition) end() int64               { return p.begin + int64(len(p.log)) }
+func (p *partition) message(at int64) *stored { return p.log[at-p.begin] }
+
+// stored is a message in a partition.
+type stored struct {
+	m        *om.Message // is never changed; the body lies as its Compression says
+	storedAt time.Time
+	matches  bool // the queue's filter
+}
+
+func (m *stored) expired(now time.Time) bool {
+	return !m.m.Ext.ExpireAt.IsZero() && !m.m.Ext.ExpireAt.After(now)
+}
+
+// shown reports whether the message may be delivered to anyone.
+func (m *stored) shown(now time.Time) bool { return m.matches && !m.expired(now) }
+
+// addQueue adds a queue whose configuration is right.
+func (s *System) addQueue(c om.QueueConfig) *queue {
+	q := &queue{s: s, config: c, groups: map[string]*group{}}
+	for range c.Partitions {
+		q.parts = append(q.parts, &partition{})
+	}
+	s.queues[c.Name] = q
+	return q
+}
+
+func (q *queue) partition(op string, n int32) (*partition, error) {
+	if n < 0 || int(n) >= len(q.parts) {
+		return nil, om.NewError(om.CodeBadParameter, op, q.config.Name, "partition %d is not in 0 to %d", n, len(q.parts)-1)
+	}
+	return q.parts[n], nil
+}
+
+// choose returns the partition for a message: the one it asks for, the one of
+// its key, or what other chooses.
+func (q *queue) choose(m *om.Message, other func() int32) int32 {
+	if n, ok := m.Ext.Partition.Get(); ok && int(n) < len(q.parts) {
+		return n
+	}
+	if m.Ext.MessageKey == "" {
+		return other()
+	}
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(m.Ext.MessageKey))
+	return int32(h.Sum32() % uint32(len(q.parts)))
+}
+
+func (q *queue) nextTurn() int32 {
+	n := q.turn
+	q.turn = (q.turn + 1) % int32(len(q.parts))
+	return n
+}
+
+// publish makes a message visible: as the reply to a request, or in its
+// partition, now or when its delay is over. It returns where the message lies,
+// -1 for what is not known yet.
+func (q *queue) publish(m *om.Message, partition int32) (int32, int64) {
+	if r := q.s.requests[m.Ext.CorrelationID]; r != nil && r.reply == nil {
+		r.reply = m
+		q.s.wake()
+		return -1, -1
+	}
+	if due := m.BornAt.Add(m.Ext.Delay); m.Ext.Delay > 0 && due.After(time.Now()) {
+		q.s.at(due, func() { q.add(m, partition) })
+		return q.place(partition, -1)
+	}
+	return q.place(partition, q.add(m, partition))
+}
+
+// add appends a message to a partition and has the routes copy it.
+func (q *queue) add(m *om.Message, partition int32) (offset int64) {
+	p := q.parts[partition]
+	offset = p.end()
+	p.log = append(p.log, &stored{m: m, storedAt: time.Now().UTC().Truncate(time.Millisecond), matches: q.filter.matches(m)})
+	q.priorities = q.priorities || priorityOf(m) != unset
+	q.s.wake()
+	for _, r := range q.s.routesFrom(q) {
+		if r.filter.matches(m) {
+			r.target.add(m, r.target.choose(m, r.target.nextTurn))
+		}
+	}
+	return offset
+}
+
+// deliver returns a copy of a message, complete as the receiver gets it. The
+// queue has the name that the receiver gave.
+func (q *queue) deliver(m *stored, name string, partition int32, count int) *om.Message {
+	d := copyOut(m.m)
+	d.Destination = name
+	d.Ext.Partition = om.Opt[int32]{}
+	if q.s.caps.Has(om.CapPartitions) {
+		d.Ext.Partition = om.Some(partition)
+	}
+	if q.s.caps.Has(om.CapStoreInfo) {
+		d.Ext.StoredAt, d.Ext.StoreHost = m.storedAt, StoreHost
+	}
+	if q.s.caps.Has(om.CapDeliveryCount) {
+		d.Ext.DeliveryCount = count
+	}
+	return d
+}
+
+// place returns where a message lies as results tell it: -1 without partitions.
+func (q *queue) place(partition int32, offset int64) (int32, int64) {
+	if !q.s.caps.Has(om.CapPartitions) {
+		return -1, -1
+	}
+	return partition, offset
+}

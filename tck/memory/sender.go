@@ -1,0 +1,206 @@
+package memory
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	om "github.com/openmessaging/openmessaging-go/openmessaging"
+	"github.com/openmessaging/openmessaging-go/spi"
+)
+
+// sender implements spi.Sender and spi.Transactor.
+type sender struct {
+	conn    *conn
+	checker om.TransactionChecker
+	life
+	asking sync.WaitGroup  // calls of the checker
+	ctx    context.Context // of these calls
+	cancel context.CancelFunc
+}
+
+func newSender(c *conn, cfg spi.SenderConfig) *sender {
+	s := &sender{conn: c, checker: cfg.Checker}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	c.senders[s] = true
+	return s
+}
+
+// accepted is a message that passed all checks, as it will be stored.
+type accepted struct {
+	m         *om.Message
+	queue     *queue
+	partition int32
+}
+
+func (a *accepted) publish() om.SendResult {
+	partition, offset := a.queue.publish(a.m, a.partition)
+	return om.SendResult{MessageID: a.m.MessageID, Partition: partition, Offset: offset}
+}
+
+func (s *sender) Send(ctx context.Context, ms []*om.Message) ([]spi.Outcome, error) {
+	const op = "send"
+	sys := s.conn.s
+	if err := sys.enter(ctx, &s.life, op, "", sys.flowing); err != nil {
+		return nil, err
+	}
+	defer sys.mu.Unlock()
+	outs := make([]spi.Outcome, len(ms))
+	accepts := make([]*accepted, len(ms))
+	refused := -1
+	turns := map[*queue]int32{} // one turn for each queue and call
+	for i, m := range ms {
+		accepts[i], outs[i].Err = s.conn.accept(op, m, turns)
+		if outs[i].Err != nil && refused < 0 {
+			refused = i
+		}
+	}
+	for i, a := range accepts {
+		switch {
+		case a == nil:
+		case refused >= 0 && sys.caps.Has(om.CapAtomicBatch):
+			outs[i].Err = om.NewError(om.CodeBadRequest, op, ms[i].Destination, "not stored, because message %d of the batch was refused; send it again without that one", refused)
+		default:
+			outs[i].SendResult = a.publish()
+		}
+	}
+	return outs, nil
+}
+
+// accept checks a message and returns the copy that is to be stored.
+func (c *conn) accept(op string, m *om.Message, turns map[*queue]int32) (*accepted, error) {
+	if c.readOnly {
+		return nil, om.NewError(om.CodeForbidden, op, m.Destination, "the account may not send; use another one")
+	}
+	q, err := c.s.queue(op, m.Destination)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.s.checkFields(op, m); err != nil {
+		return nil, err
+	}
+	if c.s.caps.Has(om.CapLimits) {
+		if err := checkSizes(op, m); err != nil {
+			return nil, err
+		}
+	}
+	if n, ok := m.Ext.Partition.Get(); ok {
+		if _, err := q.partition(op, n); err != nil {
+			return nil, err
+		}
+	}
+	a := &accepted{m: copyIn(m), queue: q}
+	a.partition = q.choose(m, func() int32 {
+		if _, ok := turns[q]; !ok {
+			turns[q] = q.nextTurn()
+		}
+		return turns[q]
+	})
+	a.m.MessageID = c.s.newID()
+	if a.m.Ext.Priority < 1 || a.m.Ext.Priority > 10 {
+		a.m.Ext.Priority = 0 // R040
+	}
+	a.m.Ext.TransactionID, a.m.Ext.StoredAt, a.m.Ext.StoreHost, a.m.Ext.DeliveryCount = "", time.Time{}, "", 0
+	return a, nil
+}
+
+// checkFields refuses fields whose capability is not declared (R028).
+func (s *System) checkFields(op string, m *om.Message) error {
+	for _, field := range []struct {
+		asked bool
+		needs om.Capability
+	}{
+		{m.Ext.Delay != 0, om.CapDelay},
+		{!m.Ext.ExpireAt.IsZero(), om.CapExpire},
+		{m.Ext.Priority >= 1 && m.Ext.Priority <= 10, om.CapPriority},
+		{m.QoS == om.AtMostOnce, om.CapQoS1},
+		{m.QoS == om.ExactlyOnce, om.CapQoS2},
+		{m.Compression != "", om.CapCompression},
+		{!m.Ext.Partition.IsZero(), om.CapPartitions},
+		{m.Ext.CorrelationID != "" || m.Ext.MessageKey != "" || m.Ext.TraceID != "", om.CapExtIDs},
+		{hasObject(m.Properties), om.CapNested},
+	} {
+		if field.asked {
+			if err := s.need(field.needs, op, m.Destination); err != nil {
+				return err
+			}
+		}
+	}
+	if m.Compression != "" && m.Compression != gzipped {
+		return om.NewError(om.CodeUnsupported, op, m.Destination, "there is no compression %q; use %q or none", m.Compression, gzipped)
+	}
+	return nil
+}
+
+func hasObject(p om.Properties) bool {
+	for _, v := range p {
+		if v.Kind() == om.KindObject {
+			return true
+		}
+	}
+	return false
+}
+
+// checkSizes refuses what is over the limits (R026).
+func checkSizes(op string, m *om.Message) error {
+	header := len(m.Destination) + len(m.Compression) + len(m.BornHost) +
+		len(m.Ext.CorrelationID) + len(m.Ext.MessageKey) + len(m.Ext.TraceID)
+	for _, part := range []struct {
+		what       string
+		size, most int
+		code       om.Code
+	}{
+		{"body", len(m.Body), MaxBody, om.CodeBodyTooLarge},
+		{"properties", m.Properties.Size(), MaxProperties, om.CodePropertiesTooLarge},
+		{"header", header, MaxHeader, om.CodeHeaderTooLarge},
+	} {
+		if part.size > part.most {
+			return om.NewError(part.code, op, m.Destination, "%s of %d bytes, %d are the most; make it smaller", part.what, part.size, part.most)
+		}
+	}
+	return nil
+}
+
+func (s *sender) Close(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.conn.s.mu.Lock()
+	s.shut(&ending{om.CodeClosed, "the sender is closed"})
+	s.conn.s.mu.Unlock()
+	if err := s.wait(ctx); err != nil {
+		return err
+	}
+	s.conn.s.mu.Lock()
+	defer s.conn.s.mu.Unlock()
+	delete(s.conn.senders, s)
+	return nil
+}
+
+// shut ends the sender. A checker that is being asked is told so, and its
+// answer has no effect.
+func (s *sender) shut(why *ending) {
+	s.end = why
+	s.cancel()
+	for _, t := range s.conn.s.transactions {
+		if t.sender == s {
+			t.timer.Stop()
+		}
+	}
+	s.conn.s.wake()
+}
+
+// wait blocks until no call of the checker runs, or ctx ends.
+func (s *sender) wait(ctx context.Context) error {
+	idle := make(chan struct{})
+	go func() {
+		s.asking.Wait()
+		close(idle)
+	}()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

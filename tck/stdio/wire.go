@@ -1,0 +1,246 @@
+package stdio
+
+import (
+	"encoding/json"
+	"errors"
+	"time"
+
+	om "github.com/openmessaging/openmessaging-go/openmessaging"
+)
+
+// protocol is the version of PROTOCOL.md.
+const protocol = 1
+
+// request is a line to the child. PROTOCOL.md tells which fields an operation has.
+type request struct {
+	ID          uint64              `json:"id,omitempty"`
+	Ask         uint64              `json:"ask,omitempty"`
+	Op          string              `json:"op"`
+	Protocol    int                 `json:"protocol,omitempty"`
+	Target      uint64              `json:"target,omitempty"`
+	Handle      uint64              `json:"handle,omitempty"`
+	URL         string              `json:"url,omitempty"`
+	Driver      string              `json:"driver,omitempty"`
+	Account     string              `json:"account,omitempty"`
+	Hosts       []host              `json:"hosts,omitempty"`
+	Region      string              `json:"region,omitempty"`
+	Options     map[string][]string `json:"options,omitempty"`
+	Credentials *credentials        `json:"credentials,omitempty"`
+	Checker     bool                `json:"checker,omitempty"`
+	Verdict     string              `json:"verdict,omitempty"`
+	Queue       string              `json:"queue,omitempty"`
+	Group       string              `json:"group,omitempty"`
+	Name        string              `json:"name,omitempty"`
+	Namespace   string              `json:"namespace,omitempty"`
+	Config      *queueConfig        `json:"config,omitempty"`
+	Route       *route              `json:"route,omitempty"`
+	Filter      *filter             `json:"filter,omitempty"`
+	Position    *position           `json:"position,omitempty"`
+	Partition   *int32              `json:"partition,omitempty"`
+	Offset      *int64              `json:"offset,omitempty,string"`
+	Max         int                 `json:"max,omitempty"`
+	LeaseMS     *int64              `json:"lease_ms,omitempty"`
+	DelayMS     *int64              `json:"delay_ms,omitempty"`
+	Reason      string              `json:"reason,omitempty"`
+	Receipts    []json.RawMessage   `json:"receipts,omitempty"`
+	Tx          string              `json:"tx,omitempty"`
+	Message     json.RawMessage     `json:"message,omitempty"`
+	Messages    []json.RawMessage   `json:"messages,omitempty"`
+}
+
+// answer is a line of the child: the answer with an ID, or a question with an Ask.
+type answer struct {
+	ID           uint64          `json:"id"`
+	Ask          uint64          `json:"ask"`
+	Op           string          `json:"op"`
+	Error        *failure        `json:"error"`
+	Protocol     int             `json:"protocol"`
+	Handle       uint64          `json:"handle"`
+	Version      string          `json:"version"`
+	SpecVersion  string          `json:"spec_version"`
+	Capabilities om.Capabilities `json:"capabilities"`
+	Outcome      *outcome        `json:"outcome"`
+	Outcomes     []outcome       `json:"outcomes"`
+	Tx           string          `json:"tx"`
+	Deliveries   []delivery      `json:"deliveries"`
+	Errors       []*failure      `json:"errors"`
+	Message      *message        `json:"message"`
+	Names        []string        `json:"names"`
+	Config       *queueConfig    `json:"config"`
+	Configs      []queueConfig   `json:"configs"`
+	Partitions   []partition     `json:"partitions"`
+	Groups       []group         `json:"groups"`
+	Routes       []route         `json:"routes"`
+	Offset       *int64          `json:"offset,string"`
+}
+
+// failure is an error with its status code.
+type failure struct {
+	Code     int    `json:"code"`
+	Message  string `json:"message"`
+	Resource string `json:"resource"`
+}
+
+// err returns the *openmessaging.Error that f tells, nil for nil.
+func (f *failure) err(op, resource string) error {
+	if f == nil {
+		return nil
+	}
+	e := &om.Error{Code: om.Code(f.Code), Op: op, Resource: resource}
+	if f.Resource != "" {
+		e.Resource = f.Resource
+	}
+	if f.Message != "" {
+		e.Err = errors.New(f.Message)
+	}
+	return e
+}
+
+type host struct {
+	Host string `json:"host"`
+	Port int    `json:"port"`
+}
+
+type credentials struct {
+	AccountID  string `json:"account_id,omitempty"`
+	AccountKey string `json:"account_key,omitempty"`
+	Token      string `json:"token,omitempty"`
+}
+
+type outcome struct {
+	MessageID string   `json:"message_id"`
+	Partition *int32   `json:"partition"`
+	Offset    *int64   `json:"offset,string"`
+	Error     *failure `json:"error"`
+}
+
+type delivery struct {
+	Message    *message        `json:"message"`
+	Receipt    json.RawMessage `json:"receipt"`
+	Partition  *int32          `json:"partition"`
+	Offset     *int64          `json:"offset,string"`
+	LeaseUntil *int64          `json:"lease_until"`
+}
+
+type queueConfig struct {
+	Name        string `json:"name"`
+	Partitions  int    `json:"partitions,omitempty"`
+	Description string `json:"description,omitempty"`
+}
+
+func (q queueConfig) value() om.QueueConfig { return om.QueueConfig(q) }
+
+type partition struct {
+	Queue     string `json:"queue"`
+	Partition int32  `json:"partition"`
+	Begin     int64  `json:"begin,string"`
+	End       int64  `json:"end,string"`
+}
+
+func (p partition) value() om.PartitionInfo { return om.PartitionInfo(p) }
+
+type group struct {
+	Queue       string           `json:"queue"`
+	Group       string           `json:"group"`
+	Consumers   int              `json:"consumers"`
+	Lag         int64            `json:"lag"`
+	InFlight    int64            `json:"in_flight"`
+	Lost        int64            `json:"lost"`
+	Redelivered int64            `json:"redelivered"`
+	OldestLease *int64           `json:"oldest_lease"`
+	Partitions  []groupPartition `json:"partitions"`
+}
+
+type groupPartition struct {
+	Partition int32 `json:"partition"`
+	Cursor    int64 `json:"cursor,string"`
+	Lag       int64 `json:"lag"`
+	InFlight  int64 `json:"in_flight"`
+}
+
+func (g group) value() om.GroupInfo {
+	i := om.GroupInfo{
+		Queue: g.Queue, Group: g.Group, Consumers: g.Consumers, Lag: g.Lag, InFlight: g.InFlight,
+		Lost: g.Lost, Redelivered: g.Redelivered, OldestLease: fromMillis(g.OldestLease),
+	}
+	for _, p := range g.Partitions {
+		i.Partitions = append(i.Partitions, om.GroupPartition(p))
+	}
+	return i
+}
+
+type filter struct {
+	Type       string `json:"type"`
+	Expression string `json:"expression"`
+}
+
+type route struct {
+	Name   string  `json:"name"`
+	Source string  `json:"source"`
+	Target string  `json:"target"`
+	Filter *filter `json:"filter,omitempty"`
+}
+
+func (r route) value() om.RouteConfig {
+	c := om.RouteConfig{Name: r.Name, Source: r.Source, Target: r.Target}
+	if r.Filter != nil {
+		c.Filter = om.Filter(*r.Filter)
+	}
+	return c
+}
+
+// position is a place in a partition: at is begin, end, offset or time.
+type position struct {
+	At     string `json:"at"`
+	Offset *int64 `json:"offset,omitempty,string"`
+	Time   *int64 `json:"time,omitempty"`
+}
+
+// wirePosition rounds a time up to the millisecond: the first message at or
+// after it is the same, as times of messages are milliseconds.
+func wirePosition(p om.Position) *position {
+	if n, ok := p.Offset(); ok {
+		return &position{At: "offset", Offset: &n}
+	}
+	if t, ok := p.Time(); ok {
+		return &position{At: "time", Time: millis(t.Add(time.Millisecond - 1))}
+	}
+	if p.IsEnd() {
+		return &position{At: "end"}
+	}
+	return &position{At: "begin"}
+}
+
+// millis returns the milliseconds since 1970 UTC, nil for the zero time.
+func millis(t time.Time) *int64 {
+	if t.IsZero() {
+		return nil
+	}
+	n := t.UnixMilli()
+	return &n
+}
+
+func fromMillis(n *int64) time.Time {
+	if n == nil {
+		return time.Time{}
+	}
+	return time.UnixMilli(*n).UTC()
+}
+
+// lasting returns a duration in milliseconds, rounded up.
+func lasting(d time.Duration) *int64 {
+	n := d.Milliseconds()
+	if time.Duration(n)*time.Millisecond < d {
+		n++
+	}
+	return &n
+}
+
+// values maps a slice of wire forms to what they stand for.
+func values[W interface{ value() V }, V any](ws []W) []V {
+	vs := make([]V, len(ws))
+	for i, w := range ws {
+		vs[i] = w.value()
+	}
+	return vs
+}
