@@ -114,6 +114,8 @@ func (t *T) fault(what string, hook func(context.Context) error) {
 	if err := hook(t.ctx); err != nil {
 		t.Brokenf("the target's %s hook: %v", what, err)
 	}
+	t.opening.Lock()
+	defer t.opening.Unlock()
 	t.ap = t.OpenAgain()
 }
 

@@ -77,15 +77,15 @@ func row(req Requirement) report.Case {
 
 // engine runs the cases of one Check.
 type engine struct {
-	target Target
-	sel    Selection
-	timing Timing
-	caps   om.Capabilities
-	url    string
-	driver string
-	spec   string
-	base   om.AccessPoint // open while cases run: what it started belongs to no case
-	known  map[string]bool
+	target  Target
+	sel     Selection
+	timing  Timing
+	caps    om.Capabilities
+	url     string
+	driver  string
+	spec    string
+	base    om.AccessPoint // open while cases run: what it started belongs to no case
+	endBase context.CancelFunc
 }
 
 // prepare finds the driver and asks it for its capabilities.
@@ -120,8 +120,12 @@ func (e *engine) prepare(ctx context.Context) error {
 
 // openBase opens the engine's own connection.
 func (e *engine) openBase(ctx context.Context) error {
-	limit, cancel := context.WithTimeout(ctx, e.timing.Case)
-	defer cancel()
+	// The context ends with the connection and not with Open: whether a driver
+	// minds is for a case to tell.
+	limit, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer context.AfterFunc(ctx, cancel)()
+	late := time.AfterFunc(e.timing.Case, cancel)
+	defer late.Stop()
 	t := e.newT(limit, Requirement{ID: "base"})
 	type opened struct {
 		ap  om.AccessPoint
@@ -141,8 +145,12 @@ func (e *engine) openBase(ctx context.Context) error {
 	defer timer.Stop()
 	select {
 	case o := <-answer:
-		e.base = o.ap
-		return o.err
+		if o.err != nil {
+			cancel()
+			return o.err
+		}
+		e.base, e.endBase = o.ap, cancel
+		return nil
 	case <-timer.C:
 		return fmt.Errorf("Open did not return within %v, although its context ended after %v", e.timing.Case+e.timing.Arrive, e.timing.Case)
 	}
@@ -154,12 +162,11 @@ func (e *engine) revive(ctx context.Context) {
 	if f := e.target.Faults; f.Kill == nil && f.Restart == nil {
 		return
 	}
-	old := e.base
-	if err := e.openBase(ctx); err != nil {
-		e.base = old // finish tells
-		return
+	old, end := e.base, e.endBase
+	if e.openBase(ctx) == nil { // else finish tells
+		_ = old.Close(ctx)
+		end()
 	}
-	_ = old.Close(ctx)
 }
 
 // finish asks the target for a sign of life, so that one that died on the way is
@@ -172,6 +179,7 @@ func (e *engine) finish(ctx context.Context) error {
 	t.guard("base", e.timing.Arrive, func() {
 		_, err := e.base.NewProducer(ctx)
 		_ = e.base.Close(ctx)
+		e.endBase()
 		answer <- err
 	})
 	select {
@@ -181,7 +189,8 @@ func (e *engine) finish(ctx context.Context) error {
 		}
 		return nil
 	default:
-		return fmt.Errorf("the target died during the run: a new producer %s", strings.Join(t.messages, "; "))
+		_, message, _ := t.end()
+		return fmt.Errorf("the target died during the run: a new producer %s", message)
 	}
 }
 
@@ -272,7 +281,7 @@ func (e *engine) runCase(ctx context.Context, req Requirement, row *report.Case)
 	if req.Kind == Fault {
 		e.revive(ctx)
 	}
-	row.Verdict, row.Message, row.Log = t.verdict, strings.Join(t.messages, "\n"), t.log
+	row.Verdict, row.Message, row.Log = t.end()
 	if len(missing) > 0 && row.Verdict == report.Pass {
 		row.Verdict, row.Message = report.NotSupported, "the driver does not declare "+strings.Join(missing, ", ")
 	}

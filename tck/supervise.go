@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/openmessaging/openmessaging-go/tck/report"
 )
 
 // grace is how long a case may still run after its context ended, as a
@@ -38,14 +40,15 @@ func (e *engine) supervise(t *T, run func(*T)) {
 			t.Errorf("the case left goroutines behind:\n%s", left)
 		}
 	}
-	t.end()
 }
 
-// end seals the verdict: what a goroutine that is given up says later is lost.
-func (t *T) end() {
+// end seals and returns the verdict: what a goroutine that is given up says
+// later is lost.
+func (t *T) end() (report.Verdict, string, []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.over = true
+	return t.verdict, strings.Join(t.messages, "\n"), t.log
 }
 
 // guard runs f in a goroutine of the case and reports whether it ended in time.

@@ -33,10 +33,12 @@ type T struct {
 	messages []string
 	log      []string
 	cleanups []func(context.Context)
-	ap       om.AccessPoint
-	space    string // the namespace of the case, "" before it is made
 	queues   int
 	over     bool
+
+	opening sync.Mutex
+	ap      om.AccessPoint
+	space   string // the namespace of the case, "" before it is made
 }
 
 // Context ends when the case's time is over.
@@ -46,7 +48,7 @@ func (t *T) Context() context.Context { return t.ctx }
 func (t *T) Logf(format string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.log) < maxLog {
+	if !t.over && len(t.log) < maxLog {
 		t.log = append(t.log, clip(fmt.Sprintf(format, args...)))
 	}
 }
@@ -140,6 +142,8 @@ func (t *T) OpenAgain(opts ...oms.Option) om.AccessPoint {
 
 // AP returns the case's access point.
 func (t *T) AP() om.AccessPoint {
+	t.opening.Lock()
+	defer t.opening.Unlock()
 	if t.ap == nil {
 		t.ap = t.OpenAgain()
 	}
@@ -149,12 +153,14 @@ func (t *T) AP() om.AccessPoint {
 // Namespace returns a namespace of the case's own, "" for the default one
 // where the driver has none.
 func (t *T) Namespace() string {
+	ap := t.AP()
+	t.opening.Lock()
+	defer t.opening.Unlock()
 	if t.space != "" || !t.Has(om.CapAdmin) {
 		return t.space
 	}
 	t.space = unique("tck-" + strings.ToLower(t.id))
-	rs := t.AP().Resources()
-	t.NoError(rs.CreateNamespace(t.ctx, t.space), "create namespace %s", t.space)
+	t.NoError(ap.Resources().CreateNamespace(t.ctx, t.space), "create namespace %s", t.space)
 	t.dropLater(t.space)
 	return t.space
 }
