@@ -121,7 +121,7 @@ func listCommand() *cobra.Command {
 
 // without returns the IDs of all requirements but these.
 func without(ids []string) []string {
-	var rest []string
+	rest := []string{} // not nil, which stands for all
 	for _, r := range requirements() {
 		if !slices.Contains(ids, r.ID) {
 			rest = append(rest, r.ID)

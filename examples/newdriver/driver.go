@@ -24,11 +24,9 @@ type System struct {
 
 type queue struct {
 	messages []*om.Message
-	groups   map[string][]state // by the message's place
+	groups   map[string][]state // how far each group is, by the message's place
 }
 
-// state is how far a group is with a message. A receipt holds the number of its
-// delivery, so that an old receipt is told from a new one.
 type state struct {
 	settled  bool
 	delivery int
@@ -36,7 +34,7 @@ type state struct {
 }
 
 // New returns a system without queues.
-func New() *System { return &System{changed: make(chan struct{}), queues: map[string]*queue{}} }
+func New() *System { return &System{queues: map[string]*queue{}, changed: make(chan struct{})} }
 
 // CreateQueue makes a queue.
 func (s *System) CreateQueue(name string) {
@@ -50,8 +48,7 @@ func (s *System) Info() spi.Info {
 	return spi.Info{Name: "newdriver", Version: "0.1.0", SpecVersion: om.SpecVersion}
 }
 
-// Open implements spi.Driver. An option that it does not know may be a mistyped
-// one: it is refused.
+// Open refuses options: they may be mistyped.
 func (s *System) Open(ctx context.Context, cfg spi.Config) (spi.Conn, error) {
 	if len(cfg.URL.Options) > 0 {
 		return nil, om.NewError(om.CodeMalformedURL, "open", cfg.URL.String(), "there are no options")
@@ -65,8 +62,7 @@ func (s *System) tell() {
 	s.changed = make(chan struct{})
 }
 
-// endpoint is a connection or a sender: something that can be closed, and ends
-// what was made with it.
+// endpoint is a connection, a sender, or a part of a receiver.
 type endpoint struct {
 	s    *System
 	life context.Context
@@ -121,8 +117,8 @@ func (e *endpoint) NewReceiver(ctx context.Context, cfg spi.ReceiverConfig) (spi
 		return nil, err
 	}
 	defer e.s.mu.Unlock()
-	q := e.s.queues[cfg.Queue]
-	if q == nil {
+	q, ok := e.s.queues[cfg.Queue]
+	if !ok {
 		return nil, om.NewError(om.CodeDestinationNotFound, "bind", cfg.Queue, "no queue has that name")
 	}
 	if _, known := q.groups[cfg.Group]; !known && cfg.Start.IsEnd() {
@@ -176,7 +172,9 @@ type receiver struct {
 	out map[int]int // place → delivery, of what it was given
 }
 
+// receipt holds the number of its delivery: an old one is told from a new one.
 type receipt struct{ place, delivery int }
+
 func (r *receiver) Receive(ctx context.Context, max int) ([]spi.Received, error) {
 	for {
 		if err := r.enter(ctx, "receive"); err != nil {
@@ -246,7 +244,6 @@ func (r *receiver) Close(ctx context.Context) error {
 			st.until = time.Time{}
 		}
 	}
-	clear(r.out)
 	r.s.tell()
 	return nil
 }

@@ -2,7 +2,6 @@ package mutant_test
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -48,6 +47,7 @@ var unproved = map[string]string{
 
 func TestEveryMutantIsKilled(t *testing.T) {
 	killed := make(map[string][]string) // case → mutants
+	ran := 0
 	names := make(map[string]bool)
 	var matrix strings.Builder
 	for _, m := range mutant.All() {
@@ -56,6 +56,7 @@ func TestEveryMutantIsKilled(t *testing.T) {
 		}
 		names[m.Name] = true
 		t.Run(m.Kills+"_"+m.Name, func(t *testing.T) {
+			ran++
 			var cases []string
 			if raceEnabled { // many times slower: only the case that must fail
 				cases = []string{m.Kills}
@@ -85,6 +86,9 @@ func TestEveryMutantIsKilled(t *testing.T) {
 		})
 	}
 	t.Logf("the kill matrix: mutant, the case it is made for, other cases that fail\n%s", matrix.String())
+	if ran < len(mutant.All()) {
+		return // by -run: nothing can be said of what is unproved
+	}
 	var left []string
 	for _, req := range tck.Requirements() {
 		if len(killed[req.ID]) == 0 && unproved[req.ID] == "" {
@@ -97,5 +101,5 @@ func TestEveryMutantIsKilled(t *testing.T) {
 	if len(left) > 0 {
 		t.Errorf("no mutant kills %s", strings.Join(left, ", "))
 	}
-	t.Logf("unproved: %d, for want of %v", len(left), slices.Sorted(maps.Values(unproved)))
+	t.Logf("unproved cases: %v; not yet provable: %v", left, unproved)
 }
