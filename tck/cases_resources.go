@@ -1,10 +1,12 @@
 package tck
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
+	"github.com/openmessaging/openmessaging-go/spi"
 )
 
 var resourceCases = table{
@@ -226,10 +228,73 @@ func routingCycle(t *T) {
 	}
 }
 
-// broadcast is untested as long as the contract has no way to ask for it.
+// broadcast gives each consumer a group of its own, which is how the contract
+// says it.
 func broadcast(t *T) {
-	t.Untestedf("the contract has no consumer option for broadcast yet; groups of their own give the same")
+	const consumers, n = 3, 10
+	q := t.manyPartitions()
+	var cs []om.PullConsumer
+	for range consumers {
+		cs = append(cs, t.Pull([]string{q}, om.WithGroup(unique("broadcast"))))
+	}
+	t.SendAll(t.Producer(), q, numbered(n)...)
+	want := numbered(n)
+	slices.Sort(want)
+	for i, c := range cs {
+		ds := t.ReceiveN(c, n)
+		EqualLists(t, fmt.Sprintf("messages to consumer %d of %d", i+1, consumers), sortedBodies(ds), want)
+		t.Ack(c, ds...)
+	}
+	for _, c := range cs {
+		t.Nothing(c, "every consumer gets every message once")
+	}
 }
 
-// rpc is untested as long as the contract has no request.
-func rpc(t *T) { t.Untestedf("the contract has no request method yet") }
+// rpc asks the driver itself: the portable client has no request yet.
+func rpc(t *T) {
+	conn := t.openRaw()
+	requester, ok := spi.As[spi.Requester](conn)
+	if !ok {
+		t.Fatalf("the driver declares %s and has no spi.Requester", om.CapRequestReply)
+	}
+	requests, replies := t.Queue(), t.Queue()
+	server, answers := t.Pull([]string{requests}), t.Producer()
+	ctx, stop := context.WithCancel(t.ctx)
+	served := make(chan struct{})
+	defer func() {
+		stop()
+		<-served
+	}()
+	go func() {
+		defer close(served)
+		for {
+			d, err := server.Receive(ctx)
+			if err != nil {
+				return
+			}
+			reply := message(replies, "reply to "+string(d.Body))
+			reply.Ext.CorrelationID = d.Ext.CorrelationID
+			_, err = answers.Send(ctx, reply)
+			if err == nil {
+				err = d.Ack(ctx)
+			}
+			if err != nil && ctx.Err() == nil {
+				t.Errorf("answering: %v", err)
+			}
+		}
+	}()
+	for _, body := range []string{"one", "two", "three"} {
+		m := stamped(message(requests, body))
+		m.Ext.CorrelationID = unique("tck-request")
+		limit, cancel := t.within(t.Arrive)
+		reply, err := requester.Request(limit, m)
+		cancel()
+		t.NoError(err, "request %q", body)
+		Equal(t, "body of the reply", string(reply.Body), "reply to "+body)
+		Equal(t, "correlation id of the reply", reply.Ext.CorrelationID, m.Ext.CorrelationID)
+	}
+	limit, cancel := t.within(t.Slack)
+	defer cancel()
+	_, err := requester.Request(limit, stamped(message(t.Queue(), "nobody answers")))
+	t.Is(err, "a request that nobody answers", context.DeadlineExceeded)
+}

@@ -15,12 +15,12 @@ import (
 
 func TestG40_capabilities_and_interfaces(t *testing.T) {
 	bubble(t, func(f *fixture) {
-		for _, c := range []om.Capability{om.CapAtomicBatch, om.CapAuth, om.CapBroadcast} {
+		for _, c := range []om.Capability{om.CapAtomicBatch, om.CapAuth} {
 			if f.conn.Capabilities().Has(c) {
 				t.Errorf("%s is declared", c)
 			}
 		}
-		if n := len(f.conn.Capabilities()); n != 25 {
+		if n := len(f.conn.Capabilities()); n != 26 {
 			t.Errorf("%d capabilities are declared", n)
 		}
 		as[spi.Admin](f, f.conn)

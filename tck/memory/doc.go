@@ -27,8 +27,7 @@
 //   - The checker of a transaction is that of the sender that prepared it.
 //     When that sender is gone the transaction waits for a Commit or Rollback
 //     by anyone who knows its id.
-//   - The capability broadcast is not there: no configuration of a receiver
-//     says that it takes part in a broadcast.
+//   - A broadcast is a group for each consumer.
 //
 // Leases, delays and expiry need no goroutine: every call first does what time
 // has brought since the last one. A System that is used inside a bubble of

@@ -36,7 +36,7 @@ const StoreHost = "memory"
 
 // defaults are the capabilities that a System has when it is not told which.
 var defaults = om.Capabilities{
-	om.CapAdmin, om.CapCompression, om.CapDelay, om.CapDeadLetter, om.CapDeliveryCount, om.CapExpire, om.CapExtIDs,
+	om.CapAdmin, om.CapBroadcast, om.CapCompression, om.CapDelay, om.CapDeadLetter, om.CapDeliveryCount, om.CapExpire, om.CapExtIDs,
 	om.CapFilter, om.CapLease, om.CapLimits, om.CapMetadata, om.CapNack, om.CapNested, om.CapOrderKey, om.CapPartitions,
 	om.CapPersistent, om.CapPriority, om.CapQoS1, om.CapQoS2, om.CapRequestReply, om.CapRouting, om.CapSeek,
 	om.CapStoreInfo, om.CapStream, om.CapTransaction,
@@ -81,9 +81,9 @@ type settings struct {
 
 // WithCapabilities has the system declare and do only these capabilities;
 // without it, it has all but atomic-batch, which contradicts outcomes for
-// each message (G27). CapAuth is decided by [WithAccount] alone, and
-// CapBroadcast is left out. Without CapPersistent, Restart and Kill lose all
-// messages, transactions and groups, but no queues.
+// each message (G27). CapAuth is decided by [WithAccount] alone. Without
+// CapPersistent, Restart and Kill lose all messages, transactions and groups,
+// but no queues.
 func WithCapabilities(c ...om.Capability) Option {
 	return func(s *settings) { s.system.caps = slices.Clone(c) }
 }
@@ -135,7 +135,7 @@ func New(opts ...Option) *System {
 	for _, o := range opts {
 		o(&set)
 	}
-	s.caps = slices.DeleteFunc(s.caps, func(c om.Capability) bool { return c == om.CapAuth || c == om.CapBroadcast })
+	s.caps = slices.DeleteFunc(s.caps, func(c om.Capability) bool { return c == om.CapAuth })
 	if len(s.accounts) > 0 {
 		s.caps = append(s.caps, om.CapAuth)
 	}

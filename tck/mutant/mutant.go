@@ -32,6 +32,12 @@ func All() []Mutant {
 	return all
 }
 
+// Correct is the driver that the mutants are made from.
+func Correct() Mutant { return Mutant{Name: "correct"} }
+
+// CorrectWithAccounts is Correct on a system that checks who may send.
+func CorrectWithAccounts() Mutant { return Mutant{Name: "correct with accounts", make: withAccounts} }
+
 var ids = func() (ids []string) {
 	for _, r := range tck.Requirements() {
 		ids = append(ids, r.ID)

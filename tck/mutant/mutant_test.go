@@ -28,22 +28,30 @@ func row(r *report.Report, id string) report.Case {
 
 // TestTheCorrectDriverPasses is what every kill is measured against.
 func TestTheCorrectDriverPasses(t *testing.T) {
-	r := check(t, mutant.Mutant{Name: "correct"}, nil)
-	for _, c := range r.Cases {
-		if c.Verdict == report.Fail || c.Verdict == report.Error || c.Verdict == report.Skipped {
-			t.Errorf("%s: %s: %s\n%s", c.Name(), c.Verdict, c.Message, strings.Join(c.Log, "\n"))
-		}
-	}
-	if r.Conclusion != report.Conformant {
-		t.Errorf("%s: %s", r.Conclusion, r.Reason)
+	for _, m := range []mutant.Mutant{mutant.Correct(), mutant.CorrectWithAccounts()} {
+		t.Run(m.Name, func(t *testing.T) {
+			r := check(t, m, nil)
+			for _, c := range r.Cases {
+				if c.Verdict != report.Pass && c.ID != "R053" {
+					t.Errorf("%s: %s: %s\n%s", c.Name(), c.Verdict, c.Message, strings.Join(c.Log, "\n"))
+				}
+			}
+			want := report.NotSupported
+			if strings.Contains(m.Name, "accounts") {
+				want = report.Pass
+			}
+			if c := row(r, "R053"); c.Verdict != want {
+				t.Errorf("%s: %s: %s", c.Name(), c.Verdict, c.Message)
+			}
+			if r.Conclusion != report.Conformant {
+				t.Errorf("%s: %s", r.Conclusion, r.Reason)
+			}
+		})
 	}
 }
 
 // unproved lists the cases that no mutant kills, with the reason.
-var unproved = map[string]string{
-	"R098": "the contract has no option for broadcast yet",
-	"R100": "the contract has no request yet",
-}
+var unproved = map[string]string{}
 
 func TestEveryMutantIsKilled(t *testing.T) {
 	killed := make(map[string][]string) // case → mutants

@@ -33,16 +33,7 @@ var producerMutants = []Mutant{
 		p.conn = func(c spi.Conn) spi.Conn { return creating{spi.ConnWrapper{Conn: c}} }
 	}},
 	{"auth-checked-after-store", "R053", "what an account may not send must not be stored", func(p *parts) {
-		const key = "key"
-		p.system = memory.New(memory.WithAccount("full", key), memory.WithReadOnlyAccount("reader", key))
-		p.driver, p.url = p.system.Driver("memory"), "oms:memory://localhost/tck"
-		p.faults.Stall = p.system.Stall
-		account := func(id string) func(context.Context) (spi.Credentials, error) {
-			return func(context.Context) (spi.Credentials, error) {
-				return spi.Credentials{AccountID: id, AccountKey: key}, nil
-			}
-		}
-		p.credentials, p.readOnly = account("full"), account("reader")
+		withAccounts(p)
 		var full locked[spi.Conn]
 		p.opened = func(ctx context.Context, cfg spi.Config, c spi.Conn) {
 			if creds, err := cfg.Credentials(ctx); err == nil && creds.AccountID == "full" {
@@ -159,6 +150,21 @@ var producerMutants = []Mutant{
 			return p.Send(ctx, m)
 		})
 	}},
+}
+
+// withAccounts has the system demand an account, of which there are one that may
+// do all and one that may not send.
+func withAccounts(p *parts) {
+	const key = "key"
+	p.system = memory.New(memory.WithAccount("full", key), memory.WithReadOnlyAccount("reader", key))
+	p.driver, p.url = p.system.Driver("memory"), "oms:memory://localhost/tck"
+	p.faults.Restart, p.faults.Kill, p.faults.Stall = p.system.Restart, p.system.Kill, p.system.Stall
+	account := func(id string) func(context.Context) (spi.Credentials, error) {
+		return func(context.Context) (spi.Credentials, error) {
+			return spi.Credentials{AccountID: id, AccountKey: key}, nil
+		}
+	}
+	p.credentials, p.readOnly = account("full"), account("reader")
 }
 
 // creating makes queues that are sent to.

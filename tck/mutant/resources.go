@@ -139,6 +139,19 @@ var resourceMutants = []Mutant{
 			return router{spi.ConnWrapper{Conn: c}, r, func(om.RouteConfig, error) error { return nil }}
 		}
 	}},
+	{"broadcast-is-p2p", "R098", "of 10 messages came", func(p *parts) {
+		p.receiver = func(ctx context.Context, c spi.Conn, cfg spi.ReceiverConfig) (spi.Receiver, error) {
+			cfg.Group = "all"
+			return c.NewReceiver(ctx, cfg)
+		}
+	}},
+	{"reply-crossed", "R100", "body of the reply", func(p *parts) {
+		var last locked[*om.Message]
+		p.conn = func(c spi.Conn) spi.Conn {
+			r, _ := spi.As[spi.Requester](c)
+			return requester{spi.ConnWrapper{Conn: c}, r, &last}
+		}
+	}},
 	{"partition-missing", "R092", "partitions of the queue", func(p *parts) {
 		p.conn = func(c spi.Conn) spi.Conn {
 			d, _ := spi.As[spi.Describer](c)
@@ -189,4 +202,26 @@ type describer struct {
 func (d describer) Partitions(ctx context.Context, queue string) ([]om.PartitionInfo, error) {
 	ps, err := d.Describer.Partitions(ctx, queue)
 	return ps[:max(0, len(ps)-1)], err
+}
+
+// requester answers with the reply to the request before.
+type requester struct {
+	spi.ConnWrapper
+	spi.Requester
+	last *locked[*om.Message]
+}
+
+func (r requester) Request(ctx context.Context, m *om.Message) (*om.Message, error) {
+	reply, err := r.Requester.Request(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	crossed := reply
+	r.last.do(func(last **om.Message) {
+		if *last != nil {
+			crossed = *last
+		}
+		*last = reply
+	})
+	return crossed, nil
 }

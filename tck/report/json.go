@@ -56,20 +56,20 @@ func ReadJSON(r io.Reader) (*Report, error) {
 	case err != nil:
 		return nil, fmt.Errorf("read report: %w", err)
 	case len(text) > MaxJSON:
-		return nil, fmt.Errorf("the report is longer than %d MiB: pass a file that omstck wrote, or let the cases log less", MaxJSON>>20)
+		return nil, fmt.Errorf("the input has more than %d MiB: pass a file that omstck wrote, or let the cases log less", MaxJSON>>20)
 	}
 	// The schema comes first: a newer one may not fit into the types.
 	var head struct {
 		Schema int `json:"schema"`
 	}
 	if err := json.Unmarshal(text, &head); err != nil {
-		return nil, fmt.Errorf("this is not a report in JSON, pass a file that omstck wrote: %w", err)
+		return nil, fmt.Errorf("the input is no report, pass a file that omstck wrote: %w", err)
 	}
 	switch {
 	case head.Schema > Schema:
 		return nil, fmt.Errorf("the report has schema %d, this program knows %d: use the omstck that wrote it, or a newer one", head.Schema, Schema)
 	case head.Schema < 1:
-		return nil, errors.New("the JSON has no valid schema number, so it is no report: pass a file that omstck wrote")
+		return nil, errors.New("the input is no report, since it has no schema number: pass a file that omstck wrote")
 	}
 	rep := new(Report)
 	if err := json.Unmarshal(text, rep); err != nil {
@@ -104,8 +104,11 @@ func checkGroup(who string, conclusion Conclusion, counts Counts) error {
 		return fmt.Errorf("%s has the unknown conclusion %.40q: use the omstck that wrote it, or correct it to one of %q", who, conclusion, conclusions)
 	}
 	for v, n := range counts {
-		if !slices.Contains(Verdicts, v) || n < 0 {
-			return fmt.Errorf("%s counts %d of the verdict %.40q: use the omstck that wrote it, or correct it to one of %q", who, n, v, Verdicts)
+		if n < 0 {
+			return fmt.Errorf("%s counts %d of the verdict %.40q: write it anew", who, n, v)
+		}
+		if !slices.Contains(Verdicts, v) {
+			return fmt.Errorf("%s has %d of the unknown verdict %.40q: use the omstck that wrote it, or correct it to one of %q", who, n, v, Verdicts)
 		}
 	}
 	return nil

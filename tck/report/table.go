@@ -12,7 +12,7 @@ import (
 
 const (
 	tableWidth = 80   // columns of the table
-	tableMost  = 2000 // characters of a message in the table
+	tableMost  = 1000 // characters of a message in the table
 )
 
 // WriteTable writes what a terminal shows at the end of a run: the profiles with
@@ -22,10 +22,10 @@ const (
 //
 //	conformant: 98 passed, 42 not supported
 //
-// The counts are in the order of [Verdicts], without those that are zero. Lines
-// are wrapped at 80 characters. Control characters, escape sequences of terminals
-// for example, are written as Go escapes; messages are cut at 2000 characters. It
-// fails only when the writer does. It does not change the report, so that it may
+// The counts are in the order of [Verdicts], without those that are zero. Names
+// and messages are wrapped at 80 characters; messages are cut after 1000. Control
+// characters, escape sequences of terminals for example, are written as Go escapes.
+// It fails only when the writer does. It does not change the report, so that it may
 // be called at the same time as other readers of r.
 func WriteTable(w io.Writer, r *Report) error {
 	var b bytes.Buffer
@@ -39,7 +39,7 @@ func WriteTable(w io.Writer, r *Report) error {
 			fmt.Fprintf(&b, "\n%s\n", v)
 			for _, g := range groups {
 				wrap(&b, "  ", strings.Join(g.names, ", "))
-				wrap(&b, "      ", g.message)
+				wrap(&b, "      ", shorten(g.message))
 			}
 		}
 	}
@@ -63,7 +63,7 @@ func notable(cases []Case, v Verdict) (groups []group) {
 		switch {
 		case c.Verdict != v:
 			continue
-		case v == Pass && c.Known:
+		case fixed(c):
 			message = fixedText
 		case v == Fail && c.Known:
 			message = said(knownText, c.Message)
@@ -79,6 +79,14 @@ func notable(cases []Case, v Verdict) (groups []group) {
 	return groups
 }
 
+// shorten cuts a message after tableMost characters and says so.
+func shorten(message string) string {
+	if n := utf8.RuneCountInString(message); n > tableMost {
+		return fmt.Sprintf("%s ... (%d more characters)", cut(message, tableMost), n-tableMost)
+	}
+	return message
+}
+
 // line makes a text one line.
 func line(s string) string { return strings.Join(strings.Fields(visible(s)), " ") }
 
@@ -86,9 +94,6 @@ func line(s string) string { return strings.Join(strings.Fields(visible(s)), " "
 // Lines of the text stay lines; words that are too long are cut. An empty text
 // writes nothing.
 func wrap(b *bytes.Buffer, indent, text string) {
-	if runes := []rune(text); len(runes) > tableMost && len(indent) > 2 {
-		text = fmt.Sprintf("%s ... (%d more characters)", string(runes[:tableMost]), len(runes)-tableMost)
-	}
 	room := tableWidth - len(indent)
 	for paragraph := range strings.Lines(visible(text)) {
 		free := 0
