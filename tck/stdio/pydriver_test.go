@@ -31,11 +31,16 @@ func python(t *testing.T) spi.Driver {
 	return stdio.Driver("python", stdio.Command{Path: path, Args: []string{"../../examples/pydriver/driver.py"}, Share: true})
 }
 
-func pythonPoint(t *testing.T) om.AccessPoint {
+func registry(t *testing.T) *spi.Registry {
 	t.Helper()
 	drivers := new(spi.Registry)
 	drivers.Register(python(t))
-	ap, err := oms.Open(t.Context(), url, oms.WithRegistry(drivers))
+	return drivers
+}
+
+func pythonPoint(t *testing.T) om.AccessPoint {
+	t.Helper()
+	ap, err := oms.Open(t.Context(), url, oms.WithRegistry(registry(t)))
 	must(t, err)
 	t.Cleanup(func() { must(t, ap.Close(context.Background())) })
 	must(t, ap.Resources().CreateQueue(t.Context(), om.QueueConfig{Name: "q"}))
@@ -209,7 +214,7 @@ func TestPythonErrors(t *testing.T) {
 			t.Errorf("%s: %v", what, c.err)
 		}
 	}
-	_, err = oms.Open(ctx, url+"?colour=red", oms.WithRegistry(python(t)))
+	_, err = oms.Open(ctx, url+"?colour=red", oms.WithRegistry(registry(t)))
 	if !errors.Is(err, om.CodeMalformedURL) {
 		t.Error(err)
 	}
@@ -217,7 +222,7 @@ func TestPythonErrors(t *testing.T) {
 
 // TestPythonIsShared has two connections at one time, and then a new child.
 func TestPythonIsShared(t *testing.T) {
-	drivers := python(t)
+	drivers := registry(t)
 	open := func() om.AccessPoint {
 		ap, err := oms.Open(t.Context(), url, oms.WithRegistry(drivers))
 		must(t, err)
