@@ -250,7 +250,7 @@ func TestPythonIsShared(t *testing.T) {
 // TestPythonRefusesWhatItDoesNotDeclare asks the driver without the portable
 // client, which would refuse by itself.
 func TestPythonRefusesWhatItDoesNotDeclare(t *testing.T) {
-	d, err := python(t).Lookup("python")
+	d, err := registry(t).Lookup("python")
 	must(t, err)
 	u, err := om.ParseURL(url)
 	must(t, err)
