@@ -250,11 +250,9 @@ func TestPythonIsShared(t *testing.T) {
 // TestPythonRefusesWhatItDoesNotDeclare asks the driver without the portable
 // client, which would refuse by itself.
 func TestPythonRefusesWhatItDoesNotDeclare(t *testing.T) {
-	d, err := registry(t).Lookup("python")
-	must(t, err)
 	u, err := om.ParseURL(url)
 	must(t, err)
-	c, err := d.Open(t.Context(), spi.Config{URL: u})
+	c, err := python(t).Open(t.Context(), spi.Config{URL: u})
 	must(t, err)
 	defer func() { must(t, c.Close(context.Background())) }()
 	must(t, c.(spi.Admin).CreateQueue(t.Context(), om.QueueConfig{Name: "q"}))
