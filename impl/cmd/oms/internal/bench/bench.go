@@ -52,7 +52,7 @@ func Run(ctx context.Context, cfg Config) (r Result, err error) {
 		Scenario: cfg.Scenario, Size: cfg.Size, Batch: cfg.Batch, Producers: cfg.Producers,
 		Consumers: cfg.Consumers, Queues: cfg.Queues, Partitions: cfg.Partitions, Groups: cfg.Groups,
 	}
-	var limit limiter
+	limit := limiter{rates: make(map[way][]float64)}
 	if cfg.Limit {
 		// Before and after, because disks change their mind.
 		if err := limit.measure(ctx, dir, cfg); err != nil {
