@@ -3,7 +3,7 @@ package tck
 import "maps"
 
 // table maps the IDs of requirements to what tests them.
-type table map[string]func(*T)
+type table map[string]func(*trial)
 
 // cases holds one case for each requirement.
 var cases = func() table {

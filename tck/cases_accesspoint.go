@@ -25,7 +25,7 @@ var accessPointCases = table{
 }
 
 // url parses a URL and compares its parts; hosts are written as host:port.
-func (t *T) url(url, driver, account, hosts, region string) {
+func (t *trial) url(url, driver, account, hosts, region string) {
 	u, err := t.target.Library.ParseURL(url)
 	if err != nil {
 		t.Errorf("%s is refused: %v", url, err)
@@ -35,24 +35,24 @@ func (t *T) url(url, driver, account, hosts, region string) {
 	for _, h := range u.Hosts {
 		all = append(all, fmt.Sprintf("%s:%d", h.Host, h.Port))
 	}
-	Equal(t, "driver of "+url, u.Driver, driver)
-	Equal(t, "account of "+url, u.Account, account)
-	Equal(t, "hosts of "+url, strings.Join(all, " "), hosts)
-	Equal(t, "region of "+url, u.Region, region)
+	equal(t, "driver of "+url, u.Driver, driver)
+	equal(t, "account of "+url, u.Account, account)
+	equal(t, "hosts of "+url, strings.Join(all, " "), hosts)
+	equal(t, "region of "+url, u.Region, region)
 }
 
-func (t *T) urlRefused(url string) {
+func (t *trial) urlRefused(url string) {
 	_, err := t.target.Library.ParseURL(url)
 	t.Is(err, fmt.Sprintf("parse %q", url), om.CodeMalformedURL)
 }
 
-func uriParts(t *T) {
+func uriParts(t *trial) {
 	t.url("oms:rocketmq://alice@rocketmq.apache.org:9876/us-east", "rocketmq", "alice", "rocketmq.apache.org:9876", "us-east")
 	t.url("oms:kafka://bob@10.0.0.1:9092,10.0.0.2:9093/eu", "kafka", "bob", "10.0.0.1:9092 10.0.0.2:9093", "eu")
 	t.url("oms:mq://h:1/us-east:default_space", "mq", "", "h:1", "us-east:default_space")
 }
 
-func uriRefusals(t *T) {
+func uriRefusals(t *trial) {
 	for _, bad := range []string{
 		"", "rocketmq://host:9876/region", "oms://host:9876/region", "oms::host/region", "oms:mq:/host/region",
 		"oms:mq:///region", "oms:mq://alice@/region", "oms:mq://host:9876", "oms:mq://host:9876/", "http://host/region",
@@ -61,17 +61,17 @@ func uriRefusals(t *T) {
 	}
 }
 
-func accountOptional(t *T) {
+func accountOptional(t *trial) {
 	t.url("oms:mq://host:9876/region", "mq", "", "host:9876", "region")
 	t.url("oms:mq://a:1,b:2/region", "mq", "", "a:1 b:2", "region")
 }
 
-func defaultPort(t *T) {
+func defaultPort(t *trial) {
 	t.url("oms:mq://host/region", "mq", "", "host:80", "region")
 	t.url("oms:mq://a,b:9876,c/region", "mq", "", "a:80 b:9876 c:80", "region")
 }
 
-func severalHosts(t *T) {
+func severalHosts(t *trial) {
 	var hosts, want []string
 	for i := range 12 {
 		hosts = append(hosts, fmt.Sprintf("node%d:%d", 12-i, 7000+i))
@@ -80,7 +80,7 @@ func severalHosts(t *T) {
 	t.url("oms:mq://"+strings.Join(hosts, ",")+"/region", "mq", "", strings.Join(want, " "), "region")
 }
 
-func unknownDriver(t *T) {
+func unknownDriver(t *trial) {
 	ap, err := t.target.Library.Open(t.ctx, "oms:nobody-has-this-driver://host:1/region", t.options(t.target.Driver)...)
 	t.Is(err, "open with an unknown driver", om.CodeDriverUnavailable)
 	if ap != nil {
@@ -88,7 +88,7 @@ func unknownDriver(t *T) {
 	}
 }
 
-func attributes(t *T) {
+func attributes(t *trial) {
 	u, err := t.target.Library.ParseURL(t.target.URL)
 	t.NoError(err, "parse the target's URL")
 	got := t.AP().Attributes()
@@ -97,9 +97,9 @@ func attributes(t *T) {
 			t.Errorf("attribute %s is missing; there are %v", key, got.Keys())
 		}
 	}
-	Equal(t, "attribute DRIVER_IMPL", got.GetString("DRIVER_IMPL", ""), u.Driver)
-	Equal(t, "attribute REGION", got.GetString("REGION", ""), u.Region)
-	Equal(t, "attribute ACCOUNT_ID", got.GetString("ACCOUNT_ID", ""), u.Account)
+	equal(t, "attribute DRIVER_IMPL", got.GetString("DRIVER_IMPL", ""), u.Driver)
+	equal(t, "attribute REGION", got.GetString("REGION", ""), u.Region)
+	equal(t, "attribute ACCOUNT_ID", got.GetString("ACCOUNT_ID", ""), u.Account)
 }
 
 // versioned is a driver that targets another version of the specification.
@@ -114,12 +114,12 @@ func (d versioned) Info() spi.Info {
 	return info
 }
 
-func versionNegotiation(t *T) {
+func versionNegotiation(t *trial) {
 	own := t.target.Driver.Info().SpecVersion
 	if !versionForm.MatchString(own) {
 		t.Errorf("the driver targets specification version %q, want X.Y.Z or X.Y.Z-pre (10002)", own)
 	}
-	Equal(t, "specification version of the access point", t.AP().SpecVersion(), own)
+	equal(t, "specification version of the access point", t.AP().SpecVersion(), own)
 	for version, want := range map[string]error{
 		"1": om.CodeMalformedVersion, "one.two.three": om.CodeMalformedVersion, "": om.CodeMalformedVersion,
 		"99.0.0": om.CodeIncompatibleVersion, "0.3.1": om.CodeIncompatibleVersion,
@@ -132,18 +132,18 @@ func versionNegotiation(t *T) {
 	}
 }
 
-func uriBlanks(t *T) {
+func uriBlanks(t *trial) {
 	t.url("oms:mq://alice@a:1, b:2,  c:3/region", "mq", "alice", "a:1 b:2 c:3", "region")
 }
 
-func uriIPv6AndPort(t *T) {
+func uriIPv6AndPort(t *trial) {
 	t.url("oms:mq://[::1]:9876,[2001:db8::2]/region", "mq", "", "::1:9876 2001:db8::2:80", "region")
 	for _, bad := range []string{"oms:mq://host:0/r", "oms:mq://host:65536/r", "oms:mq://host:-1/r", "oms:mq://host:port/r", "oms:mq://host:/r", "oms:mq://::1/r"} {
 		t.urlRefused(bad)
 	}
 }
 
-func secretNotShown(t *T) {
+func secretNotShown(t *trial) {
 	const secret = "s3cr3t-of-the-kit"
 	given := func(context.Context) (spi.Credentials, error) {
 		return spi.Credentials{AccountID: "tck-account", AccountKey: secret, Token: secret}, nil

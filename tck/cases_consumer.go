@@ -19,18 +19,18 @@ var consumerCases = table{
 	"R097": p2pOneWinner,
 }
 
-func unackedComesBack(t *T) {
+func unackedComesBack(t *trial) {
 	q := t.Queue()
 	t.Send(t.Producer(), message(q, "a"))
 	gone := t.Pull([]string{q})
 	id := t.Receive(gone).MessageID
 	t.NoError(gone.Close(t.ctx), "close")
 	silent := t.Pull([]string{q}, om.WithLease(t.Lease))
-	Equal(t, "id after the consumer closed without an acknowledgement", t.Receive(silent).MessageID, id)
-	Equal(t, "id after the lease has ended", t.Receive(t.Pull([]string{q})).MessageID, id)
+	equal(t, "id after the consumer closed without an acknowledgement", t.Receive(silent).MessageID, id)
+	equal(t, "id after the lease has ended", t.Receive(t.Pull([]string{q})).MessageID, id)
 }
 
-func ackedStaysAway(t *T) {
+func ackedStaysAway(t *trial) {
 	q := t.Queue()
 	t.SendAll(t.Producer(), q, "a", "b", "c")
 	c := t.Pull([]string{q}, om.WithLease(t.Lease))
@@ -41,7 +41,7 @@ func ackedStaysAway(t *T) {
 	t.Nothing(t.Pull([]string{q}), "what was acknowledged must not come again to another consumer of the group")
 }
 
-func unbindStops(t *T) {
+func unbindStops(t *trial) {
 	q, other := t.Queue(), t.Queue()
 	p := t.Producer()
 	seen := newLog()
@@ -59,13 +59,13 @@ func unbindStops(t *T) {
 	t.NoError(pull.Unbind(t.ctx, q), "unbind")
 	t.SendAll(p, q, "after", "after")
 	t.Send(p, message(other, "other"))
-	Equal(t, "body of what a pull consumer receives", string(t.Receive(pull).Body), "other")
+	equal(t, "body of what a pull consumer receives", string(t.Receive(pull).Body), "other")
 	t.await(seen, 2, "messages to the handler")
 	t.Nothing(pull, "a queue that was unbound must bring nothing")
-	EqualLists(t, "messages to the handler", seen.all(), []string{"before", "other"})
+	equalLists(t, "messages to the handler", seen.all(), []string{"before", "other"})
 }
 
-func boundQueuesListed(t *T) {
+func boundQueuesListed(t *trial) {
 	a, b := t.Queue(), t.Queue()
 	c := t.Pull(nil)
 	if got := c.Queues(); len(got) != 0 {
@@ -74,19 +74,19 @@ func boundQueuesListed(t *T) {
 	t.NoError(c.Bind(t.ctx, b, a), "bind")
 	want := []string{a, b}
 	slices.Sort(want)
-	EqualLists(t, "bound queues", c.Queues(), want)
+	equalLists(t, "bound queues", c.Queues(), want)
 	t.NoError(c.Unbind(t.ctx, a), "unbind")
-	EqualLists(t, "bound queues after unbind", c.Queues(), []string{b})
+	equalLists(t, "bound queues after unbind", c.Queues(), []string{b})
 	p := t.Push()
 	t.NoError(p.Bind(t.ctx, func(context.Context, *om.Delivery) error { return nil }, a), "bind")
-	EqualLists(t, "bound queues of a push consumer", p.Queues(), []string{a})
+	equalLists(t, "bound queues of a push consumer", p.Queues(), []string{a})
 	t.NoError(p.Unbind(t.ctx, a), "unbind")
 	if got := p.Queues(); len(got) != 0 {
 		t.Errorf("after unbind a push consumer lists %v", got)
 	}
 }
 
-func bindUnknownQueue(t *T) {
+func bindUnknownQueue(t *trial) {
 	missing := t.Missing()
 	for range 2 { // the first must not have made it
 		t.Is(t.Pull(nil).Bind(t.ctx, missing), "bind a pull consumer to a queue that does not exist", om.ErrDestination)
@@ -95,7 +95,7 @@ func bindUnknownQueue(t *T) {
 	}
 }
 
-func bindMany(t *T) {
+func bindMany(t *trial) {
 	queues := []string{t.Queue(), t.Queue(), t.Queue()}
 	p := t.Producer()
 	seen := newLog()
@@ -111,16 +111,16 @@ func bindMany(t *T) {
 	got := t.await(seen, 3, "messages to the handler")
 	slices.Sort(got)
 	slices.Sort(queues)
-	EqualLists(t, "queues of a push consumer's messages", got, queues)
+	equalLists(t, "queues of a push consumer's messages", got, queues)
 	var pulled []string
 	for range queues {
 		pulled = append(pulled, t.Receive(pull).Destination)
 	}
 	slices.Sort(pulled)
-	EqualLists(t, "queues of a pull consumer's messages", pulled, queues)
+	equalLists(t, "queues of a pull consumer's messages", pulled, queues)
 }
 
-func p2pOneWinner(t *T) {
+func p2pOneWinner(t *trial) {
 	const n, consumers = 60, 3
 	q := t.manyPartitions()
 	cs := make([]om.PullConsumer, consumers)
@@ -158,7 +158,7 @@ func p2pOneWinner(t *T) {
 			t.Errorf("message %s went to %d consumers of one group", b, times)
 		}
 	}
-	Equal(t, "different messages received", len(got), n)
+	equal(t, "different messages received", len(got), n)
 }
 
 var pullCases = table{
@@ -171,7 +171,7 @@ var pullCases = table{
 	"G14":  iteratorErrorLast,
 }
 
-func receiveBlocksThenGets(t *T) {
+func receiveBlocksThenGets(t *trial) {
 	q := t.Queue()
 	c := t.Pull([]string{q})
 	p := t.Producer()
@@ -195,10 +195,10 @@ func receiveBlocksThenGets(t *T) {
 	t.Send(p, message(q, "later"))
 	r := <-got
 	t.NoError(r.err, "receive a message that is sent later")
-	Equal(t, "body", string(r.d.Body), "later")
+	equal(t, "body", string(r.d.Body), "later")
 }
 
-func receiveTimeoutLosesNothing(t *T) {
+func receiveTimeoutLosesNothing(t *trial) {
 	q := t.Queue()
 	c := t.Pull([]string{q})
 	p := t.Producer()
@@ -209,7 +209,7 @@ func receiveTimeoutLosesNothing(t *T) {
 		t.Is(err, "a Receive that times out", om.ErrTimeout)
 		t.Send(p, message(q, fmt.Sprint(i)))
 		d := t.Receive(c)
-		Equal(t, "body of the message after a timeout", string(d.Body), fmt.Sprint(i))
+		equal(t, "body of the message after a timeout", string(d.Body), fmt.Sprint(i))
 		t.Ack(c, d)
 	}
 	t.SendAll(p, q, numbered(20)...)
@@ -225,10 +225,10 @@ func receiveTimeoutLosesNothing(t *T) {
 	for _, d := range t.ReceiveN(c, 20-len(got)) {
 		got[string(d.Body)] = true
 	}
-	Equal(t, "messages received after and despite timeouts", len(got), 20)
+	equal(t, "messages received after and despite timeouts", len(got), 20)
 }
 
-func receiveEndsOnStop(t *T) {
+func receiveEndsOnStop(t *trial) {
 	for what, end := range map[string]func(om.PullConsumer) error{
 		"Stop":  func(c om.PullConsumer) error { return c.Stop(t.ctx) },
 		"Close": func(c om.PullConsumer) error { return c.Close(t.ctx) },
@@ -252,7 +252,7 @@ func receiveEndsOnStop(t *T) {
 	}
 }
 
-func batchReceive(t *T) {
+func batchReceive(t *trial) {
 	q := t.Queue()
 	c := t.Pull([]string{q})
 	t.SendAll(t.Producer(), q, numbered(10)...)
@@ -267,10 +267,10 @@ func batchReceive(t *T) {
 		}
 		total += len(ds)
 	}
-	Equal(t, "messages in all", total, 10)
+	equal(t, "messages in all", total, 10)
 }
 
-func receiveAtPosition(t *T) {
+func receiveAtPosition(t *trial) {
 	q := t.Queue()
 	t.SendAll(t.Producer(), q, numbered(10)...)
 	c := t.Pull([]string{q})
@@ -292,12 +292,12 @@ func receiveAtPosition(t *T) {
 			t.Errorf("receive at %v: %v", at.p, err)
 			continue
 		}
-		Equal(t, fmt.Sprintf("body at %v", at.p), string(d.Body), at.want)
+		equal(t, fmt.Sprintf("body at %v", at.p), string(d.Body), at.want)
 	}
 	t.Nothing(c, "receiving from a position must not move the group")
 }
 
-func iteratorStops(t *T) {
+func iteratorStops(t *trial) {
 	q := t.Queue()
 	t.SendAll(t.Producer(), q, "0", "1", "2")
 	c := t.Pull([]string{q})
@@ -324,7 +324,7 @@ func iteratorStops(t *T) {
 	}
 }
 
-func iteratorErrorLast(t *T) {
+func iteratorErrorLast(t *trial) {
 	c := t.Pull([]string{t.Queue()})
 	ctx, cancel := context.WithCancel(t.ctx)
 	cancel()
@@ -342,5 +342,5 @@ func iteratorErrorLast(t *T) {
 			}
 		}
 	})
-	Equal(t, "errors of the iterator", errs, 1)
+	equal(t, "errors of the iterator", errs, 1)
 }

@@ -20,7 +20,7 @@ var errorCases = table{
 
 // failures returns errors that every driver can be brought to, by what was
 // done; resource is what each must name.
-func (t *T) failures() map[string]struct {
+func (t *trial) failures() map[string]struct {
 	err      error
 	resource string
 } {
@@ -35,7 +35,7 @@ func (t *T) failures() map[string]struct {
 	}
 }
 
-func codeAndText(t *T) {
+func codeAndText(t *trial) {
 	for what, f := range t.failures() {
 		var e *om.Error
 		if !errors.As(f.err, &e) {
@@ -58,7 +58,7 @@ func codeAndText(t *T) {
 	}
 }
 
-func errorsIsClass(t *T) {
+func errorsIsClass(t *trial) {
 	for what, f := range t.failures() {
 		var e *om.Error
 		if !errors.As(f.err, &e) {
@@ -67,7 +67,7 @@ func errorsIsClass(t *T) {
 		}
 		t.Is(f.err, what+", by class", om.ErrDestination)
 		t.Is(f.err, what+", by code", om.CodeDestinationNotFound)
-		Equal(t, what+": code of the *Error", e.Code, om.CodeDestinationNotFound)
+		equal(t, what+": code of the *Error", e.Code, om.CodeDestinationNotFound)
 		if is(f.err, om.ErrTimeout) || is(f.err, om.ErrUnsupported) {
 			t.Errorf("%s: the error matches a class that it has not: %s", what, shown(f.err))
 		}
@@ -76,7 +76,7 @@ func errorsIsClass(t *T) {
 
 // errorsUnsupportedStd asks for what no driver declares if it can, else for
 // what the contract itself refuses.
-func errorsUnsupportedStd(t *T) {
+func errorsUnsupportedStd(t *trial) {
 	q := t.Queue()
 	tried := 0
 	for capability, ask := range asking {
@@ -99,7 +99,7 @@ func errorsUnsupportedStd(t *T) {
 	}
 }
 
-func timeoutMatchesBoth(t *T) {
+func timeoutMatchesBoth(t *trial) {
 	c := t.Pull([]string{t.Queue()})
 	ctx, cancel := t.within(t.Slack)
 	defer cancel()
@@ -110,7 +110,7 @@ func timeoutMatchesBoth(t *T) {
 	}
 }
 
-func retryableFlag(t *T) {
+func retryableFlag(t *trial) {
 	for what, f := range t.failures() {
 		if om.Retryable(f.err) {
 			t.Errorf("%s: the error says that it is retryable, the same call cannot succeed: %s", what, shown(f.err))
@@ -131,7 +131,7 @@ var contextCases = table{
 	"G05": contextNotKept,
 }
 
-func contextCancelledFirst(t *T) {
+func contextCancelledFirst(t *trial) {
 	q := t.Queue()
 	ap, p, c := t.AP(), t.Producer(), t.Pull([]string{q})
 	raw, err := t.openRaw().NewSender(t.ctx, senderConfig)
@@ -163,7 +163,7 @@ func contextCancelledFirst(t *T) {
 	t.Nothing(c, "what is sent with a context that has ended must not be stored")
 }
 
-func contextUnblocks(t *T) {
+func contextUnblocks(t *trial) {
 	q := t.Queue()
 	p, c := t.Producer(), t.Pull([]string{q})
 	conn := t.openRaw()
@@ -200,7 +200,7 @@ func contextUnblocks(t *T) {
 	}
 }
 
-func contextNotKept(t *T) {
+func contextNotKept(t *trial) {
 	q := t.Queue()
 	ctx, cancel := context.WithCancel(t.ctx)
 	ap, err := t.target.Library.Open(ctx, t.target.URL, t.options(t.target.Driver)...)
@@ -218,6 +218,6 @@ func contextNotKept(t *T) {
 	cancel()
 	t.pause(t.Slack)
 	t.Send(p, message(q, "after"))
-	Equal(t, "body after the context of Open, New… and Bind has ended", string(t.Receive(pull).Body), "after")
+	equal(t, "body after the context of Open, New… and Bind has ended", string(t.Receive(pull).Body), "after")
 	t.await(seen, 1, "messages to the handler after the context of Bind has ended")
 }

@@ -27,10 +27,10 @@ var extensionCases = table{
 	"G20":  partitionRange,
 }
 
-func allOptional(t *T) {
+func allOptional(t *trial) {
 	m := message(t.Queue(), "plain")
 	m.Ext = om.ExtensionHeader{}
-	Equal(t, "body", string(t.RoundTrip(m).Body), "plain")
+	equal(t, "body", string(t.RoundTrip(m).Body), "plain")
 }
 
 // asking are the extension fields by the capability that they ask for.
@@ -48,7 +48,7 @@ var asking = map[om.Capability]func(*om.Message){
 
 // unsupportedIsSaid also sends past the portable layer's own gate: the driver
 // itself must refuse what it does not do.
-func unsupportedIsSaid(t *T) {
+func unsupportedIsSaid(t *trial) {
 	q := t.Queue()
 	p, c := t.Producer(), t.Pull([]string{q})
 	for capability, ask := range asking {
@@ -71,7 +71,7 @@ func unsupportedIsSaid(t *T) {
 	t.Nothing(c, "what is not supported must not be stored")
 }
 
-func storeTimestamp(t *T) {
+func storeTimestamp(t *trial) {
 	m := message(t.Queue(), "a")
 	m.Ext.StoredAt = time.Unix(1_000_000, 0)
 	before := time.Now()
@@ -85,7 +85,7 @@ func storeTimestamp(t *T) {
 	}
 }
 
-func storeHost(t *T) {
+func storeHost(t *trial) {
 	m := message(t.Queue(), "a")
 	m.Ext.StoreHost = "set-by-the-caller"
 	if got := t.RoundTrip(m).Ext.StoreHost; got == "" || got == "set-by-the-caller" {
@@ -93,7 +93,7 @@ func storeHost(t *T) {
 	}
 }
 
-func idsPassThrough(t *T) {
+func idsPassThrough(t *trial) {
 	q := t.Queue()
 	m := message(q, "a")
 	m.Ext.CorrelationID, m.Ext.MessageKey, m.Ext.TraceID = "correlation 🌋", "key/with.odd=signs", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -102,12 +102,12 @@ func idsPassThrough(t *T) {
 	for _, delivery := range []string{"first delivery", "redelivery"} {
 		c := t.Pull([]string{q})
 		e := t.Receive(c).Ext
-		EqualLists(t, "correlation id, message key and trace id of the "+delivery, []string{e.CorrelationID, e.MessageKey, e.TraceID}, want)
+		equalLists(t, "correlation id, message key and trace id of the "+delivery, []string{e.CorrelationID, e.MessageKey, e.TraceID}, want)
 		t.NoError(c.Close(t.ctx), "close")
 	}
 }
 
-func delayNotEarly(t *T) {
+func delayNotEarly(t *trial) {
 	delay := 2 * t.Quiet
 	m := message(t.Queue(), "late")
 	m.Ext.Delay = delay
@@ -119,10 +119,10 @@ func delayNotEarly(t *T) {
 	} else if late > t.Arrive/2 {
 		t.Errorf("a message with a delay of %v came %v too late", delay, late)
 	}
-	Equal(t, "delay at the consumer", d.Ext.Delay, delay)
+	equal(t, "delay at the consumer", d.Ext.Delay, delay)
 }
 
-func noDelayImmediate(t *T) {
+func noDelayImmediate(t *trial) {
 	q := t.Queue()
 	c := t.Pull([]string{q})
 	t.Send(t.Producer(), message(q, "now"))
@@ -133,7 +133,7 @@ func noDelayImmediate(t *T) {
 	}
 }
 
-func expireDiscards(t *T) {
+func expireDiscards(t *trial) {
 	q := t.Queue()
 	p := t.Producer()
 	m := message(q, "expires")
@@ -145,31 +145,31 @@ func expireDiscards(t *T) {
 	t.pause(t.Quiet + t.Slack)
 	c := t.Pull([]string{q})
 	d := t.Receive(c)
-	Equal(t, "body of what comes after the first message has expired", string(d.Body), "stays")
+	equal(t, "body of what comes after the first message has expired", string(d.Body), "stays")
 	if !d.Ext.ExpireAt.Equal(stays.Ext.ExpireAt.Truncate(time.Millisecond)) {
 		t.Errorf("the expiry at the consumer is %v, sent was %v", d.Ext.ExpireAt, stays.Ext.ExpireAt)
 	}
 	t.Nothing(c, "an expired message must not be delivered")
 }
 
-func noExpireStays(t *T) {
+func noExpireStays(t *trial) {
 	q := t.Queue()
 	t.Send(t.Producer(), message(q, "stays"))
 	t.pause(4 * t.Quiet)
-	Equal(t, "body", string(t.Receive(t.Pull([]string{q})).Body), "stays")
+	equal(t, "body", string(t.Receive(t.Pull([]string{q})).Body), "stays")
 }
 
-func deliveryCount(t *T) {
+func deliveryCount(t *trial) {
 	q := t.Queue()
 	t.Send(t.Producer(), message(q, "a"))
 	for want := 1; want <= 3; want++ {
 		c := t.Pull([]string{q})
-		Equal(t, fmt.Sprintf("delivery count of delivery %d", want), t.Receive(c).Ext.DeliveryCount, want)
+		equal(t, fmt.Sprintf("delivery count of delivery %d", want), t.Receive(c).Ext.DeliveryCount, want)
 		t.NoError(c.Close(t.ctx), "close")
 	}
 }
 
-func priorityDefaultAndRange(t *T) {
+func priorityDefaultAndRange(t *trial) {
 	q := t.Queue()
 	p, c := t.Producer(), t.Pull([]string{q})
 	for _, priority := range []int8{-3, 0, 11, 127} {
@@ -187,7 +187,7 @@ func priorityDefaultAndRange(t *T) {
 	}
 }
 
-func priorityBestEffort(t *T) {
+func priorityBestEffort(t *trial) {
 	const runs, size = 5, 40
 	higher, pairs := 0, 0
 	for range runs {
@@ -217,7 +217,7 @@ func priorityBestEffort(t *T) {
 	}
 }
 
-func partitionHonoured(t *T) {
+func partitionHonoured(t *trial) {
 	const n = 3
 	q := t.QueueOf(n)
 	p := t.Producer()
@@ -225,16 +225,16 @@ func partitionHonoured(t *T) {
 	for i := range int32(n) {
 		m := message(q, fmt.Sprint(i))
 		m.Ext.Partition = om.Some(i)
-		Equal(t, "partition in the send result", t.Send(p, m).Partition, i)
+		equal(t, "partition in the send result", t.Send(p, m).Partition, i)
 		d := t.Receive(c)
-		Equal(t, "partition of the delivery", d.Partition, i)
+		equal(t, "partition of the delivery", d.Partition, i)
 		got, _ := d.Ext.Partition.Get()
-		Equal(t, "partition in the extension header", got, i)
+		equal(t, "partition in the extension header", got, i)
 		t.Ack(c, d)
 	}
 }
 
-func badDelay(t *T) {
+func badDelay(t *trial) {
 	q := t.Queue()
 	p, c := t.Producer(), t.Pull([]string{q})
 	m := message(q, "negative")
@@ -251,7 +251,7 @@ func badDelay(t *T) {
 	t.Nothing(c, "neither a refused message nor one that expires before it is due may be delivered")
 }
 
-func partitionRange(t *T) {
+func partitionRange(t *trial) {
 	q := t.QueueOf(2)
 	p, c := t.Producer(), t.Pull([]string{q})
 	for _, n := range []int32{-1, 2, 1 << 30} {
@@ -271,7 +271,7 @@ var orderCases = table{
 
 // keyed sends n messages for each of some keys, mixed, by single sends and
 // batches, and returns what is received.
-func (t *T) keyed(q string, keys []string, n int) []*om.Delivery {
+func (t *trial) keyed(q string, keys []string, n int) []*om.Delivery {
 	p := t.Producer()
 	var batch []*om.Message
 	for i := range n {
@@ -292,25 +292,25 @@ func (t *T) keyed(q string, keys []string, n int) []*om.Delivery {
 	return t.ReceiveN(t.Pull([]string{q}), n*len(keys))
 }
 
-func (t *T) manyPartitions() string {
+func (t *trial) manyPartitions() string {
 	if t.Has(om.CapPartitions) {
 		return t.QueueOf(4)
 	}
 	return t.Queue()
 }
 
-func orderPerKey(t *T) {
+func orderPerKey(t *trial) {
 	keys := []string{"a", "b", "c", "d", "e"}
 	got := make(map[string][]string)
 	for _, d := range t.keyed(t.manyPartitions(), keys, 20) {
 		got[d.Ext.MessageKey] = append(got[d.Ext.MessageKey], string(d.Body))
 	}
 	for _, k := range keys {
-		EqualLists(t, "messages of key "+k, got[k], numbered(20))
+		equalLists(t, "messages of key "+k, got[k], numbered(20))
 	}
 }
 
-func keyToOnePartition(t *T) {
+func keyToOnePartition(t *trial) {
 	partitions := make(map[string][]int32)
 	for _, d := range t.keyed(t.manyPartitions(), []string{"a", "b", "c", "d", "e"}, 8) {
 		if k := d.Ext.MessageKey; !slices.Contains(partitions[k], d.Partition) {
@@ -324,7 +324,7 @@ func keyToOnePartition(t *T) {
 	}
 }
 
-func offsetMonotonic(t *T) {
+func offsetMonotonic(t *trial) {
 	q := t.QueueOf(2)
 	p := t.Producer()
 	last := map[int32]int64{0: -1, 1: -1}

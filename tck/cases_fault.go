@@ -18,13 +18,13 @@ var faultCases = table{
 
 // die lets a consumer go as if its process had died: the connection ends
 // with messages in its hands.
-func (t *T) die(q string, n int) {
+func (t *trial) die(q string, n int) {
 	ap := t.OpenAgain()
 	t.ReceiveN(t.PullOf(ap, []string{q}), n)
 	t.NoError(ap.Close(t.ctx), "close")
 }
 
-func qos0NoLoss(t *T) {
+func qos0NoLoss(t *trial) {
 	const n = 20
 	q := t.Queue()
 	t.SendAll(t.Producer(), q, numbered(n)...)
@@ -32,10 +32,10 @@ func qos0NoLoss(t *T) {
 	c := t.Pull([]string{q})
 	want := numbered(n)
 	slices.Sort(want)
-	EqualLists(t, "messages after their consumer died", sortedBodies(t.ReceiveN(c, n)), want)
+	equalLists(t, "messages after their consumer died", sortedBodies(t.ReceiveN(c, n)), want)
 }
 
-func qos1NoRepeat(t *T) {
+func qos1NoRepeat(t *trial) {
 	q := t.Queue()
 	p := t.Producer()
 	for _, b := range numbered(5) {
@@ -47,7 +47,7 @@ func qos1NoRepeat(t *T) {
 	t.Nothing(t.Pull([]string{q}), "a message with qos 1 must not be delivered twice, although its consumer died")
 }
 
-func qos2Once(t *T) {
+func qos2Once(t *trial) {
 	const n = 10
 	q := t.Queue()
 	p := t.Producer()
@@ -66,11 +66,11 @@ func qos2Once(t *T) {
 	slices.Sort(all)
 	want := numbered(n)
 	slices.Sort(want)
-	EqualLists(t, "messages that took effect", all, want)
+	equalLists(t, "messages that took effect", all, want)
 	t.Nothing(rest, "a message with qos 2 takes effect once")
 }
 
-func sendReturnsAfterStore(t *T) {
+func sendReturnsAfterStore(t *trial) {
 	f := t.target.Faults
 	if f.Stall == nil && f.Kill == nil {
 		t.Untestedf("the target has neither a Stall nor a Kill hook")
@@ -106,11 +106,11 @@ func sendReturnsAfterStore(t *T) {
 		t.Send(t.Producer(), message(killed, fmt.Sprint(i)))
 	}
 	t.fault("Kill", f.Kill)
-	EqualLists(t, "messages after the provider was killed that it had acknowledged", sortedBodies(t.ReceiveN(t.Pull([]string{killed}), 3)), numbered(3))
+	equalLists(t, "messages after the provider was killed that it had acknowledged", sortedBodies(t.ReceiveN(t.Pull([]string{killed}), 3)), numbered(3))
 }
 
 // fault uses a hook of the target and opens the case's access point anew.
-func (t *T) fault(what string, hook func(context.Context) error) {
+func (t *trial) fault(what string, hook func(context.Context) error) {
 	if err := hook(t.ctx); err != nil {
 		t.Brokenf("the target's %s hook: %v", what, err)
 	}
@@ -119,7 +119,7 @@ func (t *T) fault(what string, hook func(context.Context) error) {
 	t.ap = t.OpenAgain()
 }
 
-func persistence(t *T) {
+func persistence(t *trial) {
 	f := t.target.Faults
 	if f.Restart == nil && f.Kill == nil {
 		t.Untestedf("the target has neither a Restart nor a Kill hook")
@@ -139,7 +139,7 @@ func persistence(t *T) {
 		left = left[3:]
 		t.fault(hook.what, hook.do)
 		after := t.Pull([]string{q})
-		EqualLists(t, "messages after "+hook.what+" that were not acknowledged before", sortedBodies(t.ReceiveN(after, len(left))), left)
+		equalLists(t, "messages after "+hook.what+" that were not acknowledged before", sortedBodies(t.ReceiveN(after, len(left))), left)
 		t.Nothing(after, "what was acknowledged before "+hook.what+" must not come again")
 		t.NoError(after.Close(t.ctx), "close")
 	}

@@ -15,7 +15,7 @@ var honestyCases = table{
 
 // undeclared are calls that a driver without the capability must refuse, at
 // once and without effect.
-func (t *T) undeclared(q string) map[om.Capability]map[string]func() error {
+func (t *trial) undeclared(q string) map[om.Capability]map[string]func() error {
 	ap := t.AP()
 	rs := ap.Resources()
 	d := func() *om.Delivery {
@@ -50,7 +50,7 @@ func (t *T) undeclared(q string) map[om.Capability]map[string]func() error {
 }
 
 // probe checks that what is not declared says unsupported, quickly.
-func (t *T) probe(c om.Capability, calls map[string]func() error) {
+func (t *trial) probe(c om.Capability, calls map[string]func() error) {
 	for what, f := range calls {
 		var err error
 		if t.Ends(fmt.Sprintf("%s without capability %s", what, c), t.Arrive/2, func() { err = f() }) {
@@ -64,10 +64,10 @@ var probes = func() table {
 	all := make(table)
 	for _, c := range []om.Capability{om.CapAdmin, om.CapMetadata, om.CapSeek, om.CapStream, om.CapFilter, om.CapRouting,
 		om.CapNack, om.CapLease, om.CapDeadLetter, om.CapTransaction} {
-		all[string(c)] = func(t *T) { t.probe(c, t.undeclared(t.Queue())[c]) }
+		all[string(c)] = func(t *trial) { t.probe(c, t.undeclared(t.Queue())[c]) }
 	}
 	for c, ask := range asking {
-		all[string(c)] = func(t *T) {
+		all[string(c)] = func(t *trial) {
 			q := t.Queue()
 			m := message(q, "probe")
 			ask(m)
@@ -81,7 +81,7 @@ var probes = func() table {
 	return all
 }()
 
-func unsupportedClass(t *T) {
+func unsupportedClass(t *trial) {
 	q := t.Queue()
 	for c, calls := range t.undeclared(q) {
 		if !t.Has(c) {
@@ -92,7 +92,7 @@ func unsupportedClass(t *T) {
 
 // capabilityHonest checks that what is declared has its interface, found
 // through wrappers too, and that the driver declares the same always.
-func capabilityHonest(t *T) {
+func capabilityHonest(t *trial) {
 	q := t.Queue()
 	conn := t.openRaw()
 	s, err := conn.NewSender(t.ctx, spi.SenderConfig{})
@@ -125,7 +125,7 @@ func capabilityHonest(t *T) {
 			t.Errorf("capability %s is declared by one connection and not by another", c)
 		}
 	}
-	Equal(t, "capabilities of two connections", len(conn.Capabilities()), len(t.caps))
+	equal(t, "capabilities of two connections", len(conn.Capabilities()), len(t.caps))
 }
 
 // implements reports whether v has T, through a wrapper as applications use them.

@@ -24,23 +24,23 @@ var lifecycleCases = table{
 }
 
 // endpoints returns one of each kind, bound to q where that is possible.
-func (t *T) endpoints(q string) map[string]om.Lifecycle {
+func (t *trial) endpoints(q string) map[string]om.Lifecycle {
 	push := t.Push(om.WithGroup("push"))
 	t.NoError(push.Bind(t.ctx, func(context.Context, *om.Delivery) error { return nil }, q), "bind")
 	return map[string]om.Lifecycle{"producer": t.Producer(), "pull consumer": t.Pull([]string{q}, om.WithGroup("pull")), "push consumer": push}
 }
 
 // states watches a stop that takes time: STOPPING is seen while a handler runs.
-func states(t *T) {
+func states(t *trial) {
 	q := t.Queue()
 	for what, e := range t.endpoints(q) {
-		Equal(t, "state of a new "+what, e.State(), om.Started)
+		equal(t, "state of a new "+what, e.State(), om.Started)
 		t.NoError(e.Stop(t.ctx), "stop")
-		Equal(t, "state of a stopped "+what, e.State(), om.Stopped)
+		equal(t, "state of a stopped "+what, e.State(), om.Stopped)
 		t.NoError(e.Start(t.ctx), "start")
-		Equal(t, "state of a "+what+" that was started again", e.State(), om.Started)
+		equal(t, "state of a "+what+" that was started again", e.State(), om.Started)
 		t.NoError(e.Close(t.ctx), "close")
-		Equal(t, "state of a closed "+what, e.State(), om.Stopped)
+		equal(t, "state of a closed "+what, e.State(), om.Stopped)
 	}
 	running, finish := make(chan struct{}), make(chan struct{})
 	c := t.Push()
@@ -61,13 +61,13 @@ func states(t *T) {
 	for deadline := time.Now().Add(t.Arrive); c.State() == om.Started && time.Now().Before(deadline); {
 		t.pause(time.Millisecond)
 	}
-	Equal(t, "state while a stop waits for a handler", c.State(), om.Stopping)
+	equal(t, "state while a stop waits for a handler", c.State(), om.Stopping)
 	close(finish)
 	t.Succeeds(<-stopped, "stop")
-	Equal(t, "state after the stop", c.State(), om.Stopped)
+	equal(t, "state after the stop", c.State(), om.Stopped)
 }
 
-func restartable(t *T) {
+func restartable(t *trial) {
 	q := t.Queue()
 	p, c := t.Producer(), t.Pull([]string{q}, om.WithGroup("pull"))
 	seen := newLog()
@@ -80,13 +80,13 @@ func restartable(t *T) {
 		}
 		t.Send(p, message(q, fmt.Sprint(i)))
 		d := t.Receive(c)
-		Equal(t, "body after a restart", string(d.Body), fmt.Sprint(i))
+		equal(t, "body after a restart", string(d.Body), fmt.Sprint(i))
 		t.Ack(c, d)
 		t.await(seen, i+1, "messages to the handler after a restart")
 	}
 }
 
-func concurrentUse(t *T) {
+func concurrentUse(t *trial) {
 	const workers, each = 6, 8
 	q := t.manyPartitions()
 	p, c := t.Producer(), t.Pull([]string{q})
@@ -132,10 +132,10 @@ func concurrentUse(t *T) {
 	if !t.Ends("concurrent use of one producer and one consumer", 2*t.Arrive, all.Wait) {
 		done()
 	}
-	Equal(t, "messages received", received.Load(), workers*each)
+	equal(t, "messages received", received.Load(), workers*each)
 }
 
-func closeIdempotent(t *T) {
+func closeIdempotent(t *trial) {
 	ap := t.OpenAgain()
 	q := t.Queue()
 	p, err := ap.NewProducer(t.ctx)
@@ -152,7 +152,7 @@ func closeIdempotent(t *T) {
 	t.driverCloses(q)
 }
 
-func (t *T) closes(what string, i int, f func(context.Context) error) {
+func (t *trial) closes(what string, i int, f func(context.Context) error) {
 	var err error
 	if t.Ends(fmt.Sprintf("Close number %d of %s", i+1, what), t.Arrive, func() { err = f(t.ctx) }) && err != nil && !is(err, om.ErrClosed) {
 		t.Errorf("Close number %d of %s: got %s, want success or ErrClosed", i+1, what, shown(err))
@@ -160,7 +160,7 @@ func (t *T) closes(what string, i int, f func(context.Context) error) {
 }
 
 // driverCloses closes the driver's own values twice, without the portable layer.
-func (t *T) driverCloses(q string) {
+func (t *trial) driverCloses(q string) {
 	conn := t.openRaw()
 	s, err := conn.NewSender(t.ctx, spi.SenderConfig{})
 	t.NoError(err, "new sender of the driver")
@@ -174,7 +174,7 @@ func (t *T) driverCloses(q string) {
 	t.closes("the driver's connection", 1, conn.Close)
 }
 
-func afterClose(t *T) {
+func afterClose(t *trial) {
 	q := t.Queue()
 	watch := t.Pull([]string{q}, om.WithGroup("watch"))
 	ap := t.OpenAgain()
@@ -215,7 +215,7 @@ func afterClose(t *T) {
 }
 
 // noGoroutineLeak uses everything; that nothing is left is judged after every case.
-func noGoroutineLeak(t *T) {
+func noGoroutineLeak(t *trial) {
 	q := t.Queue()
 	for range 3 {
 		ap := t.OpenAgain()
@@ -231,7 +231,7 @@ func noGoroutineLeak(t *T) {
 	}
 }
 
-func gracefulStop(t *T) {
+func gracefulStop(t *trial) {
 	q := t.Queue()
 	entered, leave := make(chan struct{}, 10), make(chan struct{})
 	seen := newLog()
@@ -269,7 +269,7 @@ func gracefulStop(t *T) {
 	}
 	all := slices.Concat(handled, rest)
 	slices.Sort(all)
-	EqualLists(t, "messages handled before the stop and received after it", all, []string{"0", "1", "2"})
+	equalLists(t, "messages handled before the stop and received after it", all, []string{"0", "1", "2"})
 	t.Nothing(t.Pull([]string{q}), "what a handler finished during a stop is acknowledged")
 
 	short, cancel := t.within(t.Slack)

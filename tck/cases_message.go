@@ -33,14 +33,14 @@ var messageCases = table{
 
 var versionForm = regexp.MustCompile(`^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?$`)
 
-func versionPresent(t *T) {
+func versionPresent(t *trial) {
 	d := t.RoundTrip(message(t.Queue(), "a"))
 	if !versionForm.MatchString(d.Version) {
 		t.Errorf("the received message has version %q, want X.Y.Z or X.Y.Z-pre", d.Version)
 	}
 }
 
-func requiredHeaderSet(t *T) {
+func requiredHeaderSet(t *trial) {
 	m := message(t.Queue(), "a")
 	m.Properties = nil
 	d := t.RoundTrip(m)
@@ -56,7 +56,7 @@ func requiredHeaderSet(t *T) {
 	}
 }
 
-func bodyUntouched(t *T) {
+func bodyUntouched(t *trial) {
 	q := t.Queue()
 	p, c := t.Producer(), t.Pull([]string{q})
 	random := rand.NewChaCha8([32]byte{1})
@@ -80,7 +80,7 @@ func firstDifference(a, b []byte) int {
 	return i
 }
 
-func bodyOptional(t *T) {
+func bodyOptional(t *trial) {
 	m := message(t.Queue(), "")
 	m.Body = nil
 	if d := t.RoundTrip(m); len(d.Body) != 0 {
@@ -88,16 +88,16 @@ func bodyOptional(t *T) {
 	}
 }
 
-func idAssigned(t *T) {
+func idAssigned(t *trial) {
 	m := message(t.Queue(), "a")
 	r := t.Send(t.Producer(), m)
 	if r.MessageID == "" {
 		t.Errorf("the send result has no message id")
 	}
-	Equal(t, "message id in the header after send", m.MessageID, r.MessageID)
+	equal(t, "message id in the header after send", m.MessageID, r.MessageID)
 }
 
-func idFromCallerIgnored(t *T) {
+func idFromCallerIgnored(t *trial) {
 	m := message(t.Queue(), "a")
 	m.MessageID = "chosen-by-the-caller"
 	if r := t.Send(t.Producer(), m); r.MessageID == "chosen-by-the-caller" {
@@ -105,7 +105,7 @@ func idFromCallerIgnored(t *T) {
 	}
 }
 
-func idUnique(t *T) {
+func idUnique(t *trial) {
 	const producers, batches, size = 4, 5, 20
 	q := t.Queue()
 	seen := make(map[string]int)
@@ -137,17 +137,17 @@ func idUnique(t *T) {
 			}
 		}
 	}
-	Equal(t, "ids that repeat", repeated, 0)
+	equal(t, "ids that repeat", repeated, 0)
 }
 
-func idSameAtConsumer(t *T) {
+func idSameAtConsumer(t *trial) {
 	q := t.Queue()
 	c := t.Pull([]string{q})
 	r := t.Send(t.Producer(), message(q, "a"))
-	Equal(t, "id at the consumer", t.Receive(c).MessageID, r.MessageID)
+	equal(t, "id at the consumer", t.Receive(c).MessageID, r.MessageID)
 }
 
-func bornTimestamp(t *T) {
+func bornTimestamp(t *trial) {
 	m := message(t.Queue(), "a")
 	m.BornAt = time.Unix(1_000_000, 0)
 	before := time.Now().Truncate(time.Millisecond)
@@ -164,28 +164,28 @@ func bornTimestamp(t *T) {
 	}
 }
 
-func bornHost(t *T) {
+func bornHost(t *trial) {
 	m := message(t.Queue(), "a")
 	m.BornHost = "set-by-the-caller"
 	d := t.RoundTrip(m)
 	if m.BornHost == "" || m.BornHost == "set-by-the-caller" {
 		t.Errorf("the born host after send is %q", m.BornHost)
 	}
-	Equal(t, "born host at the consumer", d.BornHost, m.BornHost)
+	equal(t, "born host at the consumer", d.BornHost, m.BornHost)
 }
 
-func qosDefault(t *T) {
+func qosDefault(t *trial) {
 	q := t.Queue()
 	t.Send(t.Producer(), message(q, "a"))
 	first := t.Pull([]string{q})
 	d := t.Receive(first)
-	Equal(t, "quality of service of a message without one", d.QoS, om.AtLeastOnce)
+	equal(t, "quality of service of a message without one", d.QoS, om.AtLeastOnce)
 	t.NoError(first.Close(t.ctx), "close")
 	again := t.Receive(t.Pull([]string{q}))
-	Equal(t, "id of the message that comes again after its consumer closed", again.MessageID, d.MessageID)
+	equal(t, "id of the message that comes again after its consumer closed", again.MessageID, d.MessageID)
 }
 
-func compressionTransparent(t *T) {
+func compressionTransparent(t *trial) {
 	m := message(t.Queue(), "")
 	m.Compression = "gzip"
 	m.Body = bytes.Repeat([]byte("again and again "), 1000)
@@ -194,7 +194,7 @@ func compressionTransparent(t *T) {
 	}
 }
 
-func destinationRequired(t *T) {
+func destinationRequired(t *trial) {
 	q := t.Queue()
 	p, c := t.Producer(), t.Pull([]string{q})
 	_, err := p.Send(t.ctx, message("", "lost"))
@@ -202,12 +202,12 @@ func destinationRequired(t *T) {
 	t.Nothing(c, "a message without a destination must not be stored")
 }
 
-func destinationOnReceipt(t *T) {
+func destinationOnReceipt(t *trial) {
 	q := t.Queue()
-	Equal(t, "destination at the consumer", t.RoundTrip(message(q, "a")).Destination, q)
+	equal(t, "destination at the consumer", t.RoundTrip(message(q, "a")).Destination, q)
 }
 
-func noCrossTalk(t *T) {
+func noCrossTalk(t *trial) {
 	queues := []string{t.Queue()}
 	for range 10 { // q1 and q10, q11 have a common beginning
 		queues = append(queues, t.Queue())
@@ -219,13 +219,13 @@ func noCrossTalk(t *T) {
 	for _, q := range queues {
 		c := t.Pull([]string{q})
 		d := t.Receive(c)
-		Equal(t, fmt.Sprintf("body of the message in %s", q), string(d.Body), q)
+		equal(t, fmt.Sprintf("body of the message in %s", q), string(d.Body), q)
 		t.Ack(c, d)
 	}
 	t.Nothing(t.Pull(queues[:1]), "a message of another queue must not appear")
 }
 
-func sizeLimits(t *T) {
+func sizeLimits(t *trial) {
 	q := t.Queue()
 	p, c := t.Producer(), t.Pull([]string{q})
 	const tooMuch = 48 << 20 // above every limit that can be sensible, and within what a test may send
@@ -248,7 +248,7 @@ func sizeLimits(t *T) {
 	t.Nothing(c, "what is over a limit must not be stored")
 }
 
-func qosRange(t *T) {
+func qosRange(t *trial) {
 	q := t.Queue()
 	p, c := t.Producer(), t.Pull([]string{q})
 	for _, qos := range []om.QoS{-1, 3, 100} {

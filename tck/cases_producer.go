@@ -23,7 +23,7 @@ var producerCases = table{
 	"G30":  interceptorOrder,
 }
 
-func sendUnknownDestination(t *T) {
+func sendUnknownDestination(t *trial) {
 	p := t.Producer()
 	missing := t.Missing()
 	for range 2 { // the first must not have made it
@@ -32,7 +32,7 @@ func sendUnknownDestination(t *T) {
 	}
 }
 
-func sendUnauthorised(t *T) {
+func sendUnauthorised(t *trial) {
 	if t.target.ReadOnly == nil {
 		t.Untestedf("the target names no account that may not send (ReadOnly)")
 	}
@@ -49,7 +49,7 @@ func sendUnauthorised(t *T) {
 	t.Nothing(c, "what an account may not send must not be stored")
 }
 
-func sendTimeout(t *T) {
+func sendTimeout(t *trial) {
 	q := t.Queue()
 	p := t.Producer()
 	t.Send(p, message(q, "warm"))
@@ -71,7 +71,7 @@ func sendTimeout(t *T) {
 	t.Is(err, "send with a SendTimeout to a provider that does not answer", om.ErrTimeout)
 }
 
-func asyncDoesNotBlock(t *T) {
+func asyncDoesNotBlock(t *trial) {
 	q := t.Queue()
 	p, c := t.Producer(), t.Pull([]string{q})
 	open, _ := t.Stall()
@@ -91,10 +91,10 @@ func asyncDoesNotBlock(t *T) {
 	defer cancel()
 	r, err := future.Wait(ctx)
 	t.NoError(err, "the future")
-	Equal(t, "id at the consumer", t.Receive(c).MessageID, r.MessageID)
+	equal(t, "id at the consumer", t.Receive(c).MessageID, r.MessageID)
 }
 
-func futureListenerAndCancel(t *T) {
+func futureListenerAndCancel(t *trial) {
 	q := t.Queue()
 	p := t.Producer()
 	done := p.SendAsync(t.ctx, message(q, "a"))
@@ -104,16 +104,16 @@ func futureListenerAndCancel(t *T) {
 	done.OnDone(func(r om.SendResult, _ error) { called <- r })
 	select {
 	case got := <-called:
-		Equal(t, "what a listener is told that was added after completion", got.MessageID, r.MessageID)
+		equal(t, "what a listener is told that was added after completion", got.MessageID, r.MessageID)
 	default:
 		t.Errorf("a listener that was added after completion did not run at once")
 	}
-	Equal(t, "Cancel after completion", done.Cancel(), false)
+	equal(t, "Cancel after completion", done.Cancel(), false)
 
 	open, _ := t.Stall()
 	defer open()
 	pending := p.SendAsync(t.ctx, message(q, "b"))
-	Equal(t, "Cancel before completion", pending.Cancel(), true)
+	equal(t, "Cancel before completion", pending.Cancel(), true)
 	select {
 	case <-pending.Done():
 	default:
@@ -121,10 +121,10 @@ func futureListenerAndCancel(t *T) {
 	}
 	_, err = pending.Wait(t.ctx)
 	t.Is(err, "a cancelled future", context.Canceled)
-	Equal(t, "a second Cancel", pending.Cancel(), false)
+	equal(t, "a second Cancel", pending.Cancel(), false)
 }
 
-func onewayNoResult(t *T) {
+func onewayNoResult(t *trial) {
 	q := t.Queue()
 	p, c := t.Producer(), t.Pull([]string{q})
 	open, _ := t.Stall()
@@ -140,17 +140,17 @@ func onewayNoResult(t *T) {
 	t.Succeeds(err, "SendOneway")
 	t.Succeeds(lost, "SendOneway to a queue that does not exist, which only the provider knows,")
 	open()
-	Equal(t, "body", string(t.Receive(c).Body), "a")
+	equal(t, "body", string(t.Receive(c).Body), "a")
 }
 
 // Succeeds fails the case unless err is nil.
-func (t *T) Succeeds(err error, what string) {
+func (t *trial) Succeeds(err error, what string) {
 	if err != nil {
 		t.Errorf("%s gave %s, want success", what, shown(err))
 	}
 }
 
-func interceptorCanModify(t *T) {
+func interceptorCanModify(t *trial) {
 	q := t.Queue()
 	c := t.Pull([]string{q})
 	p := t.Producer(om.WithSendInterceptor(om.SendInterceptor{Before: func(ctx context.Context, m *om.Message) (context.Context, error) {
@@ -160,11 +160,11 @@ func interceptorCanModify(t *T) {
 	}}))
 	t.Send(p, message(q, "body"))
 	d := t.Receive(c)
-	Equal(t, "body at the consumer", string(d.Body), "changed body")
-	Equal(t, "property at the consumer", d.Properties.GetString("added", ""), "by the interceptor")
+	equal(t, "body at the consumer", string(d.Body), "changed body")
+	equal(t, "property at the consumer", d.Properties.GetString("added", ""), "by the interceptor")
 }
 
-func interceptorPostAndRemove(t *T) {
+func interceptorPostAndRemove(t *trial) {
 	q := t.Queue()
 	p := t.Producer()
 	seen := newLog()
@@ -181,10 +181,10 @@ func interceptorPostAndRemove(t *T) {
 	}
 	remove()
 	t.Send(p, message(q, "later"))
-	EqualLists(t, "calls of the hooks", seen.all(), []string{"before good", "after good", "before bad"})
+	equalLists(t, "calls of the hooks", seen.all(), []string{"before good", "after good", "before bad"})
 }
 
-func interceptorOrder(t *T) {
+func interceptorOrder(t *trial) {
 	q := t.Queue()
 	seen := newLog()
 	var sends []om.ProducerOption
@@ -206,14 +206,14 @@ func interceptorOrder(t *T) {
 		}))
 	}
 	t.Send(t.Producer(sends...), message(q, "a"))
-	EqualLists(t, "send hooks", seen.all(), []string{"before 1", "before 2", "before 3", "after 3", "after 2", "after 1"})
+	equalLists(t, "send hooks", seen.all(), []string{"before 1", "before 2", "before 3", "after 3", "after 2", "after 1"})
 	c := t.Push(receives...)
 	t.NoError(c.Bind(t.ctx, func(context.Context, *om.Delivery) error { return nil }, q), "bind")
-	EqualLists(t, "receive hooks", t.await(seen, 12, "calls of hooks")[6:],
+	equalLists(t, "receive hooks", t.await(seen, 12, "calls of hooks")[6:],
 		[]string{"receiving 1", "receiving 2", "receiving 3", "received 3", "received 2", "received 1"})
 }
 
-func noAliasing(t *T) {
+func noAliasing(t *trial) {
 	q := t.Queue()
 	p := t.Producer()
 	m := message(q, "body of the first")
@@ -225,9 +225,9 @@ func noAliasing(t *T) {
 	delete(m.Properties, "bytes")
 	a, b := t.Pull([]string{q}, om.WithGroup("a")), t.Pull([]string{q}, om.WithGroup("b"))
 	check := func(d *om.Delivery, who string) {
-		Equal(t, "body for "+who, string(d.Body), "body of the first")
-		Equal(t, "property for "+who, d.Properties.GetString("key", ""), "first")
-		Equal(t, "binary property for "+who, string(d.Properties.GetBytes("bytes", nil)), "bytes")
+		equal(t, "body for "+who, string(d.Body), "body of the first")
+		equal(t, "property for "+who, d.Properties.GetString("key", ""), "first")
+		equal(t, "binary property for "+who, string(d.Properties.GetBytes("bytes", nil)), "bytes")
 	}
 	d := t.Receive(a)
 	check(d, "the first group, after the sender has changed its message")
@@ -243,11 +243,11 @@ var batchCases = table{
 	"G29":  batchOrder,
 }
 
-func batchAllDelivered(t *T) {
+func batchAllDelivered(t *trial) {
 	const n = 250
 	q := t.manyPartitions()
 	rs := t.SendAll(t.Producer(), q, numbered(n)...)
-	Equal(t, "send results", len(rs), n)
+	equal(t, "send results", len(rs), n)
 	got := make(map[string]int)
 	for _, d := range t.ReceiveN(t.Pull([]string{q}), n) {
 		got[string(d.Body)]++
@@ -259,7 +259,7 @@ func batchAllDelivered(t *T) {
 	}
 }
 
-func batchPartial(t *T) {
+func batchPartial(t *trial) {
 	q := t.Queue()
 	p, c := t.Producer(), t.Pull([]string{q})
 	ms := messages(q, "0", "1", "2")
@@ -285,11 +285,11 @@ func batchPartial(t *T) {
 			t.Errorf("good message %d beside a bad one has no id in its result", i)
 		}
 	}
-	EqualLists(t, "stored messages", sortedBodies(t.ReceiveN(c, 2)), []string{"0", "2"})
+	equalLists(t, "stored messages", sortedBodies(t.ReceiveN(c, 2)), []string{"0", "2"})
 	t.Nothing(c, "the bad message must not be stored")
 }
 
-func batchEmpty(t *T) {
+func batchEmpty(t *trial) {
 	p := t.Producer()
 	for what, send := range map[string]func() error{
 		"SendBatch of nothing":       func() error { _, err := p.SendBatch(t.ctx, nil); return err },
@@ -301,12 +301,12 @@ func batchEmpty(t *T) {
 			t.Succeeds(err, what)
 		}
 	}
-	Equal(t, "messages that came to the driver", t.gate.messages(), 0)
+	equal(t, "messages that came to the driver", t.gate.messages(), 0)
 }
 
-func batchOrder(t *T) {
+func batchOrder(t *trial) {
 	q := t.Queue()
 	const n = 100
 	t.SendAll(t.Producer(), q, numbered(n)...)
-	EqualLists(t, "order of the batch", bodies(t.ReceiveN(t.Pull([]string{q}), n)), numbered(n))
+	equalLists(t, "order of the batch", bodies(t.ReceiveN(t.Pull([]string{q}), n)), numbered(n))
 }

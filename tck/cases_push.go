@@ -27,19 +27,19 @@ func collect(l *log) om.Handler {
 	}
 }
 
-func listenerCalled(t *T) {
+func listenerCalled(t *trial) {
 	q := t.Queue()
 	seen := newLog()
 	c := t.Push()
 	t.NoError(c.Bind(t.ctx, collect(seen), q), "bind")
 	t.pause(t.Slack)
 	t.SendAll(t.Producer(), q, "0", "1")
-	EqualLists(t, "messages to the handler", t.await(seen, 2, "messages to the handler"), []string{"0", "1"})
+	equalLists(t, "messages to the handler", t.await(seen, 2, "messages to the handler"), []string{"0", "1"})
 	t.NoError(c.Close(t.ctx), "close")
 	t.Nothing(t.Pull([]string{q}), "a handler that returned nil acknowledges")
 }
 
-func batchListenerAcks(t *T) {
+func batchListenerAcks(t *trial) {
 	const n = 4
 	whole, some := t.Queue(), t.Queue()
 	p := t.Producer()
@@ -70,11 +70,11 @@ func batchListenerAcks(t *T) {
 	t.NoError(c.Close(t.ctx), "close")
 	t.Nothing(t.Pull([]string{whole}), "a batch that was acknowledged as a whole must not come again")
 	left := t.Pull([]string{some})
-	EqualLists(t, "messages of a batch that were not acknowledged", sortedBodies(t.ReceiveN(left, n/2)), []string{"1", "3"})
+	equalLists(t, "messages of a batch that were not acknowledged", sortedBodies(t.ReceiveN(left, n/2)), []string{"1", "3"})
 	t.Nothing(left, "the acknowledged part of a batch must not come again")
 }
 
-func listenerPerQueue(t *T) {
+func listenerPerQueue(t *trial) {
 	a, b := t.Queue(), t.Queue()
 	seenA, seenB := newLog(), newLog()
 	c := t.Push()
@@ -85,11 +85,11 @@ func listenerPerQueue(t *T) {
 		t.Send(p, message(a, fmt.Sprint("a", i)))
 		t.Send(p, message(b, fmt.Sprint("b", i)))
 	}
-	EqualLists(t, "messages to the handler of the first queue", t.await(seenA, 5, "messages to the handler of the first queue"), []string{"a0", "a1", "a2", "a3", "a4"})
-	EqualLists(t, "messages to the handler of the second queue", t.await(seenB, 5, "messages to the handler of the second queue"), []string{"b0", "b1", "b2", "b3", "b4"})
+	equalLists(t, "messages to the handler of the first queue", t.await(seenA, 5, "messages to the handler of the first queue"), []string{"a0", "a1", "a2", "a3", "a4"})
+	equalLists(t, "messages to the handler of the second queue", t.await(seenB, 5, "messages to the handler of the second queue"), []string{"b0", "b1", "b2", "b3", "b4"})
 }
 
-func receiveInterceptors(t *T) {
+func receiveInterceptors(t *trial) {
 	q := t.Queue()
 	seen := newLog()
 	c := t.Push(om.WithReceiveInterceptor(om.ReceiveInterceptor{
@@ -109,10 +109,10 @@ func receiveInterceptors(t *T) {
 	t.Send(p, message(q, "b"))
 	t.await(seen, 6, "calls of hooks and handler")
 	t.pause(t.Slack)
-	EqualLists(t, "calls", seen.all(), []string{"before", "handler", "after", "before", "handler", "after"})
+	equalLists(t, "calls", seen.all(), []string{"before", "handler", "after", "before", "handler", "after"})
 }
 
-func handlerPanic(t *T) {
+func handlerPanic(t *trial) {
 	q := t.Queue()
 	seen := newLog()
 	var panicked, failed atomic.Bool
@@ -130,7 +130,7 @@ func handlerPanic(t *T) {
 	t.SendAll(t.Producer(), q, "panics", "fails", "works")
 	got := t.await(seen, 3, "messages handled after a panic and a failure")
 	slices.Sort(got)
-	EqualLists(t, "messages handled", got, []string{"fails", "panics", "works"})
+	equalLists(t, "messages handled", got, []string{"fails", "panics", "works"})
 }
 
 var suspendCases = table{
@@ -141,7 +141,7 @@ var suspendCases = table{
 
 // suspended returns a push consumer that is suspended for d, and what its
 // handler sees.
-func (t *T) suspended(q string, d time.Duration) (om.PushConsumer, *log) {
+func (t *trial) suspended(q string, d time.Duration) (om.PushConsumer, *log) {
 	seen := newLog()
 	c := t.Push()
 	t.NoError(c.Bind(t.ctx, collect(seen), q), "bind")
@@ -151,19 +151,19 @@ func (t *T) suspended(q string, d time.Duration) (om.PushConsumer, *log) {
 	return c, seen
 }
 
-func suspendResume(t *T) {
+func suspendResume(t *trial) {
 	q := t.Queue()
 	c, seen := t.suspended(q, 0)
-	Equal(t, "Suspended after Suspend", c.Suspended(), true)
+	equal(t, "Suspended after Suspend", c.Suspended(), true)
 	t.SendAll(t.Producer(), q, "1", "2", "3")
 	t.pause(t.Quiet)
-	EqualLists(t, "messages to the handler while suspended", seen.all(), []string{"first"})
+	equalLists(t, "messages to the handler while suspended", seen.all(), []string{"first"})
 	t.NoError(c.Resume(t.ctx), "resume")
-	Equal(t, "Suspended after Resume", c.Suspended(), false)
-	EqualLists(t, "messages to the handler after Resume", t.await(seen, 4, "messages after Resume"), []string{"first", "1", "2", "3"})
+	equal(t, "Suspended after Resume", c.Suspended(), false)
+	equalLists(t, "messages to the handler after Resume", t.await(seen, 4, "messages after Resume"), []string{"first", "1", "2", "3"})
 }
 
-func suspendForATime(t *T) {
+func suspendForATime(t *trial) {
 	q := t.Queue()
 	began := time.Now()
 	c, seen := t.suspended(q, 2*t.Quiet)
@@ -172,13 +172,13 @@ func suspendForATime(t *T) {
 	if d := time.Since(began); d < 2*t.Quiet-t.Slack {
 		t.Errorf("a message came %v after a suspension of %v", d, 2*t.Quiet)
 	}
-	Equal(t, "Suspended after its time", c.Suspended(), false)
+	equal(t, "Suspended after its time", c.Suspended(), false)
 	t.NoError(c.Suspend(t.ctx, 0), "suspend")
 	t.pause(2 * t.Quiet)
-	Equal(t, "Suspended without a time", c.Suspended(), true)
+	equal(t, "Suspended without a time", c.Suspended(), true)
 }
 
-func suspendMisuse(t *T) {
+func suspendMisuse(t *trial) {
 	c := t.Push()
 	t.Is(c.Resume(t.ctx), "Resume without Suspend", om.CodeNotSuspended)
 	t.NoError(c.Stop(t.ctx), "stop")
@@ -198,13 +198,13 @@ var transactionCases = table{
 func unknownYet(context.Context, *om.Message) om.TxVerdict { return om.TxUnknown }
 
 // prepare prepares a message with a checker.
-func (t *T) prepare(q, body string, check om.TransactionChecker) om.Transaction {
+func (t *trial) prepare(q, body string, check om.TransactionChecker) om.Transaction {
 	tx, err := t.Producer(om.WithTransactionChecker(check)).Prepare(t.ctx, message(q, body))
 	t.NoError(err, "prepare")
 	return tx
 }
 
-func transactionID(t *T) {
+func transactionID(t *trial) {
 	q := t.Queue()
 	m := message(q, "a")
 	tx, err := t.Producer(om.WithTransactionChecker(unknownYet)).Prepare(t.ctx, m)
@@ -212,14 +212,14 @@ func transactionID(t *T) {
 	if tx.ID() == "" {
 		t.Errorf("the transaction has no id")
 	}
-	Equal(t, "transaction id in the prepared message's header", m.Ext.TransactionID, tx.ID())
+	equal(t, "transaction id in the prepared message's header", m.Ext.TransactionID, tx.ID())
 	t.NoError(tx.Commit(t.ctx), "commit")
-	Equal(t, "transaction id after commit", m.Ext.TransactionID, tx.ID())
+	equal(t, "transaction id after commit", m.Ext.TransactionID, tx.ID())
 	d := t.Receive(t.Pull([]string{q}))
-	Equal(t, "transaction id at the consumer", d.Ext.TransactionID, tx.ID())
+	equal(t, "transaction id at the consumer", d.Ext.TransactionID, tx.ID())
 }
 
-func preparedIsHidden(t *T) {
+func preparedIsHidden(t *trial) {
 	q := t.Queue()
 	c := t.Pull([]string{q})
 	tx := t.prepare(q, "hidden", unknownYet)
@@ -227,20 +227,20 @@ func preparedIsHidden(t *T) {
 	t.NoError(tx.Rollback(t.ctx), "rollback")
 }
 
-func commitExposes(t *T) {
+func commitExposes(t *trial) {
 	q := t.Queue()
 	c := t.Pull([]string{q})
 	tx := t.prepare(q, "committed", unknownYet)
 	t.NoError(tx.Commit(t.ctx), "commit")
 	d := t.Receive(c)
-	Equal(t, "body", string(d.Body), "committed")
+	equal(t, "body", string(d.Body), "committed")
 	t.Ack(c, d)
 	t.Nothing(c, "a committed message must be delivered once")
 	t.Succeeds(tx.Commit(t.ctx), "a second Commit")
 	t.Is(tx.Rollback(t.ctx), "Rollback after Commit", om.ErrTransaction)
 }
 
-func rollbackDiscards(t *T) {
+func rollbackDiscards(t *trial) {
 	q := t.Queue()
 	c := t.Pull([]string{q})
 	tx := t.prepare(q, "rolled back", unknownYet)
@@ -249,22 +249,22 @@ func rollbackDiscards(t *T) {
 	t.Is(tx.Commit(t.ctx), "Commit after Rollback", om.ErrTransaction)
 }
 
-func needsChecker(t *T) {
+func needsChecker(t *trial) {
 	_, err := t.Producer().Prepare(t.ctx, message(t.Queue(), "a"))
 	t.Is(err, "prepare without a checker", om.ErrTransaction)
 }
 
-func checkerAsked(t *T) {
+func checkerAsked(t *trial) {
 	q := t.Queue()
 	asked := newLog()
 	t.prepare(q, "left open", func(_ context.Context, m *om.Message) om.TxVerdict {
 		asked.add(string(m.Body))
 		return om.TxRollback
 	})
-	EqualLists(t, "messages that the checker was asked about", t.await(asked, 1, "questions to the checker")[:1], []string{"left open"})
+	equalLists(t, "messages that the checker was asked about", t.await(asked, 1, "questions to the checker")[:1], []string{"left open"})
 }
 
-func checkerAnswers(t *T) {
+func checkerAnswers(t *trial) {
 	q := t.Queue()
 	c := t.Pull([]string{q})
 	var unknown atomic.Int32
@@ -280,7 +280,7 @@ func checkerAnswers(t *T) {
 		return om.TxRollback
 	})
 	d := t.ReceiveWithin(c, 4*t.Arrive)
-	Equal(t, "body of the message that the checker committed", string(d.Body), "unknown, then committed")
+	equal(t, "body of the message that the checker committed", string(d.Body), "unknown, then committed")
 	if n := unknown.Load(); n < 2 {
 		t.Errorf("the message was delivered after %d questions, the first answer was unknown", n)
 	}

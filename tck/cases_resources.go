@@ -19,7 +19,7 @@ var resourceCases = table{
 }
 
 // namespace makes another namespace, deleted after the case.
-func (t *T) namespace() string {
+func (t *trial) namespace() string {
 	name := unique("tck-other")
 	t.NoError(t.AP().Resources().CreateNamespace(t.ctx, name), "create namespace %s", name)
 	t.dropLater(name)
@@ -34,7 +34,7 @@ func queueNames(qs []om.QueueConfig) []string {
 	return names
 }
 
-func createAndList(t *T) {
+func createAndList(t *trial) {
 	rs := t.AP().Resources()
 	name := t.namespace()
 	spaces, err := rs.Namespaces(t.ctx)
@@ -46,14 +46,14 @@ func createAndList(t *T) {
 	t.NoError(scope.CreateQueue(t.ctx, om.QueueConfig{Name: "fresh", Description: "by the kit"}), "create queue")
 	queues, err := scope.Queues(t.ctx)
 	t.NoError(err, "list queues")
-	EqualLists(t, "queues after one was created", queueNames(queues), []string{om.JoinQueueName(name, "fresh")})
+	equalLists(t, "queues after one was created", queueNames(queues), []string{om.JoinQueueName(name, "fresh")})
 	t.NoError(scope.DeleteQueue(t.ctx, "fresh"), "delete queue")
 	queues, err = scope.Queues(t.ctx)
 	t.NoError(err, "list queues")
-	Equal(t, "queues after it was deleted", len(queues), 0)
+	equal(t, "queues after it was deleted", len(queues), 0)
 }
 
-func createExisting(t *T) {
+func createExisting(t *trial) {
 	rs := t.AP().Resources()
 	name := t.namespace()
 	t.Is(rs.CreateNamespace(t.ctx, name), "create a namespace that exists", om.CodeNamespaceExists)
@@ -61,10 +61,10 @@ func createExisting(t *T) {
 	t.NoError(rs.CreateQueue(t.ctx, om.QueueConfig{Name: q}), "create queue")
 	t.Send(t.Producer(), message(q, "kept"))
 	t.Is(rs.CreateQueue(t.ctx, om.QueueConfig{Name: q}), "create a queue that exists", om.CodeDestinationExists)
-	Equal(t, "body of the message after the queue was to be created again", string(t.Receive(t.Pull([]string{q})).Body), "kept")
+	equal(t, "body of the message after the queue was to be created again", string(t.Receive(t.Pull([]string{q})).Body), "kept")
 }
 
-func deleteOrSwitchMissing(t *T) {
+func deleteOrSwitchMissing(t *trial) {
 	rs := t.AP().Resources()
 	t.Is(rs.DeleteQueue(t.ctx, t.Missing()), "delete a queue that does not exist", om.CodeDestinationNotFound)
 	missing := unique("tck-missing")
@@ -73,7 +73,7 @@ func deleteOrSwitchMissing(t *T) {
 	t.Is(err, "list the queues of a namespace that does not exist", om.CodeNamespaceNotFound)
 }
 
-func namespaceIsolation(t *T) {
+func namespaceIsolation(t *trial) {
 	rs := t.AP().Resources()
 	a, b := om.JoinQueueName(t.namespace(), "same"), om.JoinQueueName(t.namespace(), "same")
 	for _, q := range []string{a, b} {
@@ -81,24 +81,24 @@ func namespaceIsolation(t *T) {
 	}
 	t.Send(t.Producer(), message(a, "for a"))
 	t.Nothing(t.Pull([]string{b}), "a queue of the same name in another namespace must share nothing")
-	Equal(t, "body", string(t.Receive(t.Pull([]string{a})).Body), "for a")
+	equal(t, "body", string(t.Receive(t.Pull([]string{a})).Body), "for a")
 }
 
-func queueNameForm(t *T) {
+func queueNameForm(t *trial) {
 	rs := t.AP().Resources()
 	name := t.namespace()
 	long := om.JoinQueueName(name, "orders")
 	t.NoError(rs.CreateQueue(t.ctx, om.QueueConfig{Name: long}), "create queue %s", long)
 	c, err := rs.Namespace(name).Queue(t.ctx, "orders")
 	t.NoError(err, "the queue by its short name in its namespace")
-	Equal(t, "name of the queue", c.Name, long)
+	equal(t, "name of the queue", c.Name, long)
 	t.NoError(rs.Namespace(name).CreateQueue(t.ctx, om.QueueConfig{Name: "short"}), "create a queue by its short name")
 	t.Send(t.Producer(), message(om.JoinQueueName(name, "short"), "a"))
 	_, err = rs.Queue(t.ctx, om.JoinQueueName(name, "none"))
 	t.Is(err, "a queue that does not exist", om.CodeDestinationNotFound)
 }
 
-func queueMetadata(t *T) {
+func queueMetadata(t *trial) {
 	n := 1
 	if t.Has(om.CapPartitions) {
 		n = 3
@@ -107,17 +107,17 @@ func queueMetadata(t *T) {
 	t.SendAll(t.Producer(), q, "a", "b")
 	ps, err := t.AP().Resources().Partitions(t.ctx, q)
 	t.NoError(err, "partitions")
-	Equal(t, "partitions of the queue", len(ps), n)
+	equal(t, "partitions of the queue", len(ps), n)
 	stored := int64(0)
 	for i, p := range ps {
-		Equal(t, fmt.Sprintf("queue of partition %d", i), p.Queue, q)
+		equal(t, fmt.Sprintf("queue of partition %d", i), p.Queue, q)
 		if i > 0 && p.Partition <= ps[i-1].Partition {
 			t.Errorf("the partitions are not ascending: %d after %d", p.Partition, ps[i-1].Partition)
 		}
 		stored += p.End - p.Begin
 	}
 	if t.Has(om.CapPartitions) {
-		Equal(t, "messages stored by the partitions' offsets", stored, 2)
+		equal(t, "messages stored by the partitions' offsets", stored, 2)
 	}
 	c := t.Pull([]string{q}, om.WithGroup("readers"))
 	t.Receive(c)
@@ -139,7 +139,7 @@ var filterCases = table{
 	"G36":  routingCycle,
 }
 
-func filterSQL(t *T) {
+func filterSQL(t *trial) {
 	for _, c := range []struct {
 		expression string
 		want       []string
@@ -167,12 +167,12 @@ func filterSQL(t *T) {
 		_, err := t.Producer().SendBatch(t.ctx, ms)
 		t.NoError(err, "send")
 		got := t.Pull([]string{q})
-		EqualLists(t, "messages that match "+c.expression, sortedBodies(t.ReceiveN(got, len(c.want))), c.want)
+		equalLists(t, "messages that match "+c.expression, sortedBodies(t.ReceiveN(got, len(c.want))), c.want)
 		t.Nothing(got, "a message that does not match "+c.expression+" must not be delivered")
 	}
 }
 
-func filterBadExpression(t *T) {
+func filterBadExpression(t *trial) {
 	q := t.Queue()
 	rs := t.AP().Resources()
 	t.NoError(rs.SetFilter(t.ctx, q, om.SQL("n = 1")), "set a filter")
@@ -185,23 +185,23 @@ func filterBadExpression(t *T) {
 		m.Properties["n"] = om.Integer(i)
 		t.Send(p, m)
 	}
-	Equal(t, "body of what passes the filter that was there", string(t.Receive(c).Body), "1")
+	equal(t, "body of what passes the filter that was there", string(t.Receive(c).Body), "1")
 	t.Nothing(c, "a refused filter must leave the one that was there")
 }
 
 // route makes a route, deleted after the case.
-func (t *T) route(from, to string) (string, error) {
+func (t *trial) route(from, to string) (string, error) {
 	name := unique("tck-route")
 	return name, t.AP().Resources().CreateRoute(t.ctx, om.RouteConfig{Name: name, Source: from, Target: to})
 }
 
-func routingDuplicates(t *T) {
+func routingDuplicates(t *trial) {
 	a, b := t.Queue(), t.Queue()
 	name, err := t.route(a, b)
 	t.NoError(err, "create route")
 	t.Send(t.Producer(), message(a, "copied"))
 	for _, q := range []string{a, b} {
-		Equal(t, "body in "+q, string(t.Receive(t.Pull([]string{q})).Body), "copied")
+		equal(t, "body in "+q, string(t.Receive(t.Pull([]string{q})).Body), "copied")
 	}
 	rs := t.AP().Resources()
 	routes, err := rs.Routes(t.ctx)
@@ -214,7 +214,7 @@ func routingDuplicates(t *T) {
 	t.Nothing(t.Pull([]string{b}), "a route that was deleted must copy nothing")
 }
 
-func routingCycle(t *T) {
+func routingCycle(t *trial) {
 	a, b, c := t.Queue(), t.Queue(), t.Queue()
 	rs := t.AP().Resources()
 	for _, r := range [][2]string{{a, b}, {b, c}} {
@@ -230,7 +230,7 @@ func routingCycle(t *T) {
 
 // broadcast gives each consumer a group of its own, which is how the contract
 // says it.
-func broadcast(t *T) {
+func broadcast(t *trial) {
 	const consumers, n = 3, 10
 	q := t.manyPartitions()
 	var cs []om.PullConsumer
@@ -242,7 +242,7 @@ func broadcast(t *T) {
 	slices.Sort(want)
 	for i, c := range cs {
 		ds := t.ReceiveN(c, n)
-		EqualLists(t, fmt.Sprintf("messages to consumer %d of %d", i+1, consumers), sortedBodies(ds), want)
+		equalLists(t, fmt.Sprintf("messages to consumer %d of %d", i+1, consumers), sortedBodies(ds), want)
 		t.Ack(c, ds...)
 	}
 	for _, c := range cs {
@@ -251,7 +251,7 @@ func broadcast(t *T) {
 }
 
 // rpc asks the driver itself: the portable client has no request yet.
-func rpc(t *T) {
+func rpc(t *trial) {
 	conn := t.openRaw()
 	requester, ok := spi.As[spi.Requester](conn)
 	if !ok {
@@ -290,8 +290,8 @@ func rpc(t *T) {
 		reply, err := requester.Request(limit, m)
 		cancel()
 		t.NoError(err, "request %q", body)
-		Equal(t, "body of the reply", string(reply.Body), "reply to "+body)
-		Equal(t, "correlation id of the reply", reply.Ext.CorrelationID, m.Ext.CorrelationID)
+		equal(t, "body of the reply", string(reply.Body), "reply to "+body)
+		equal(t, "correlation id of the reply", reply.Ext.CorrelationID, m.Ext.CorrelationID)
 	}
 	limit, cancel := t.within(t.Slack)
 	defer cancel()

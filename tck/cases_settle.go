@@ -16,7 +16,7 @@ var settleCases = table{
 	"G26": deadLetter,
 }
 
-func redeliverySameID(t *T) {
+func redeliverySameID(t *trial) {
 	q := t.Queue()
 	m := message(q, "a")
 	m.Properties["n"] = om.Long(1 << 60)
@@ -28,10 +28,10 @@ func redeliverySameID(t *T) {
 	a := t.Receive(first)
 	t.NoError(first.Close(t.ctx), "close")
 	b := t.Receive(t.Pull([]string{q}))
-	Equal(t, "message id of the redelivery", b.MessageID, a.MessageID)
-	Equal(t, "born host of the redelivery", b.BornHost, a.BornHost)
-	Equal(t, "message key of the redelivery", b.Ext.MessageKey, a.Ext.MessageKey)
-	Equal(t, "body of the redelivery", string(b.Body), string(a.Body))
+	equal(t, "message id of the redelivery", b.MessageID, a.MessageID)
+	equal(t, "born host of the redelivery", b.BornHost, a.BornHost)
+	equal(t, "message key of the redelivery", b.Ext.MessageKey, a.Ext.MessageKey)
+	equal(t, "body of the redelivery", string(b.Body), string(a.Body))
 	if !b.BornAt.Equal(a.BornAt) {
 		t.Errorf("born time of the redelivery: got %v, want %v", b.BornAt, a.BornAt)
 	}
@@ -40,7 +40,7 @@ func redeliverySameID(t *T) {
 	}
 }
 
-func doubleAck(t *T) {
+func doubleAck(t *trial) {
 	q := t.Queue()
 	t.SendAll(t.Producer(), q, "0", "1")
 	c := t.Pull([]string{q})
@@ -66,14 +66,14 @@ func doubleAck(t *T) {
 	t.Nothing(t.Pull([]string{q}), "what was acknowledged twice must not come again")
 }
 
-func staleReceipt(t *T) {
+func staleReceipt(t *trial) {
 	q := t.Queue()
 	t.Send(t.Producer(), message(q, "a"))
 	slow := t.Pull([]string{q}, om.WithLease(t.Lease))
 	old := t.Receive(slow)
 	quick := t.Pull([]string{q}, om.WithLease(max(t.Lease, 2*t.Arrive)))
 	again := t.Receive(quick)
-	Equal(t, "id of the redelivery after the lease", again.MessageID, old.MessageID)
+	equal(t, "id of the redelivery after the lease", again.MessageID, old.MessageID)
 	if err := old.Ack(t.ctx); err == nil {
 		t.Logf("the acknowledgement by the old receipt gave no error; its effect counts")
 	} else {
@@ -87,17 +87,17 @@ func staleReceipt(t *T) {
 	if err != nil {
 		t.Fatalf("a stale receipt settled a later delivery: the message did not come again (%v)", err)
 	}
-	Equal(t, "id of the third delivery", d.MessageID, old.MessageID)
+	equal(t, "id of the third delivery", d.MessageID, old.MessageID)
 }
 
-func nack(t *T) {
+func nack(t *trial) {
 	q := t.Queue()
 	t.Send(t.Producer(), message(q, "a"))
 	c := t.Pull([]string{q}, om.WithLease(10*t.Arrive))
 	d := t.Receive(c)
 	t.NoError(d.Nack(t.ctx, 0), "nack")
 	d = t.Receive(c)
-	Equal(t, "body after a Nack", string(d.Body), "a")
+	equal(t, "body after a Nack", string(d.Body), "a")
 	began := time.Now()
 	t.NoError(d.Nack(t.ctx, 2*t.Quiet), "nack with a delay")
 	t.Receive(c)
@@ -106,7 +106,7 @@ func nack(t *T) {
 	}
 }
 
-func deadLetter(t *T) {
+func deadLetter(t *trial) {
 	q := t.Queue()
 	t.SendAll(t.Producer(), q, "poison", "good")
 	c := t.Pull([]string{q})
@@ -132,7 +132,7 @@ func deadLetter(t *T) {
 	}
 	dlq := t.Pull(dead)
 	d := t.Receive(dlq)
-	Equal(t, "body in the dead-letter queue", string(d.Body), "poison")
+	equal(t, "body in the dead-letter queue", string(d.Body), "poison")
 	text := fmt.Sprint(d.Properties)
 	if !strings.Contains(text, "cannot be read") {
 		t.Errorf("the properties in the dead-letter queue do not tell the reason: %s", clip(text))
@@ -143,7 +143,7 @@ func deadLetter(t *T) {
 
 var leaseCases = table{"G25": extendLease}
 
-func extendLease(t *T) {
+func extendLease(t *trial) {
 	q := t.Queue()
 	t.Send(t.Producer(), message(q, "a"))
 	holder := t.Pull([]string{q}, om.WithLease(t.Lease))

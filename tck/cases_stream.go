@@ -10,7 +10,7 @@ import (
 var streamCases = table{"R099": streaming}
 
 // take returns the bodies of the next n messages of an iterator.
-func (t *T) take(seq iter.Seq2[*om.Delivery, error], n int) []string {
+func (t *trial) take(seq iter.Seq2[*om.Delivery, error], n int) []string {
 	var got []string
 	for d, err := range seq {
 		t.NoError(err, "the iterator")
@@ -21,7 +21,7 @@ func (t *T) take(seq iter.Seq2[*om.Delivery, error], n int) []string {
 	return got
 }
 
-func streaming(t *T) {
+func streaming(t *trial) {
 	q := t.Queue()
 	rs := t.SendAll(t.Producer(), q, numbered(6)...)
 	c, err := t.AP().NewStreamConsumer(t.ctx)
@@ -42,16 +42,16 @@ func streaming(t *T) {
 		cursor, err := c.Open(ctx, q, partition, at.p)
 		t.NoError(err, "open a cursor at %v", at.p)
 		if len(at.forward) > 0 {
-			EqualLists(t, fmt.Sprintf("forward from %v", at.p), t.take(cursor.Forward(ctx), len(at.forward)), at.forward)
+			equalLists(t, fmt.Sprintf("forward from %v", at.p), t.take(cursor.Forward(ctx), len(at.forward)), at.forward)
 			cursor, err = c.Open(ctx, q, partition, at.p)
 			t.NoError(err, "open a cursor at %v", at.p)
 		}
-		EqualLists(t, fmt.Sprintf("backward from %v", at.p), t.take(cursor.Backward(ctx), 100), at.before)
+		equalLists(t, fmt.Sprintf("backward from %v", at.p), t.take(cursor.Backward(ctx), 100), at.before)
 	}
 	end, err := c.Open(ctx, q, partition, om.End())
 	t.NoError(err, "open a cursor at the end")
 	t.Send(t.Producer(), message(q, "later"))
-	EqualLists(t, "forward from what was the end", t.take(end.Forward(ctx), 1), []string{"later"})
+	equalLists(t, "forward from what was the end", t.take(end.Forward(ctx), 1), []string{"later"})
 	_, err = c.Open(ctx, t.Missing(), partition, om.Begin())
 	t.Is(err, "a cursor in a queue that does not exist", om.ErrDestination)
 }

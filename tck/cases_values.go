@@ -22,7 +22,7 @@ var valueCases = table{
 }
 
 // properties sends a message with these properties and compares what arrives.
-func (t *T) properties(want om.Properties) {
+func (t *trial) properties(want om.Properties) {
 	m := message(t.Queue(), "values")
 	m.Properties = want
 	got := t.RoundTrip(m).Properties
@@ -44,14 +44,14 @@ func (t *T) properties(want om.Properties) {
 	}
 }
 
-func kindsRoundTrip(t *T) {
+func kindsRoundTrip(t *trial) {
 	t.properties(om.Properties{
 		"string": om.String("text"), "binary": om.Binary([]byte{1, 2}), "short": om.Short(-7), "integer": om.Integer(70_000),
 		"long": om.Long(1 << 40), "float": om.Float(1.5), "double": om.Double(2.25),
 	})
 }
 
-func numericExtremes(t *T) {
+func numericExtremes(t *trial) {
 	t.properties(om.Properties{
 		"short min": om.Short(math.MinInt16), "short max": om.Short(math.MaxInt16),
 		"int min": om.Integer(math.MinInt32), "int max": om.Integer(math.MaxInt32),
@@ -64,7 +64,7 @@ func numericExtremes(t *T) {
 	})
 }
 
-func unicodeStrings(t *T) {
+func unicodeStrings(t *trial) {
 	t.properties(om.Properties{
 		"empty": om.String(""), "combining": om.String("e\u0301 \u0928\u093f"), "composed": om.String("é"),
 		"astral": om.String("𝄞 🌋 \U0010FFFF"), "NUL": om.String("a\x00b"), "right to left": om.String("שלום \u202eabc"),
@@ -72,7 +72,7 @@ func unicodeStrings(t *T) {
 	})
 }
 
-func binaryAnyByte(t *T) {
+func binaryAnyByte(t *trial) {
 	every := make([]byte, 256)
 	for i := range every {
 		every[i] = byte(i)
@@ -82,7 +82,7 @@ func binaryAnyByte(t *T) {
 	})
 }
 
-func keyIdentity(t *T) {
+func keyIdentity(t *trial) {
 	want := make(om.Properties)
 	for i, k := range []string{"key", "KEY", "Key", "k.e.y", "k/e/y", " key", "key ", "k e y", `k"e"y`, "k'e'y", "k\ney", "k\x00ey",
 		"ключ", "k:e=y;", "$key", "__key", "schlüssel", strings.Repeat("k", 200)} {
@@ -91,7 +91,7 @@ func keyIdentity(t *T) {
 	t.properties(want)
 }
 
-func nestedKeyValue(t *T) {
+func nestedKeyValue(t *trial) {
 	t.properties(om.Properties{
 		"flat": om.String("x"),
 		"object": om.Object(om.Properties{
@@ -101,7 +101,7 @@ func nestedKeyValue(t *T) {
 	})
 }
 
-func absentKey(t *T) {
+func absentKey(t *trial) {
 	m := message(t.Queue(), "values")
 	m.Properties["there"] = om.String("x")
 	got := t.target.Library.Properties(t.RoundTrip(m).Properties)
@@ -123,12 +123,12 @@ func absentKey(t *T) {
 					t.Errorf("%s panicked: %v", c.what, p)
 				}
 			}()
-			Equal(t, c.what, c.get(), c.want)
+			equal(t, c.what, c.get(), c.want)
 		}()
 	}
 }
 
-func utf8Refused(t *T) {
+func utf8Refused(t *trial) {
 	q := t.Queue()
 	p, c := t.Producer(), t.Pull([]string{q})
 	for what, change := range map[string]func(*om.Message){
@@ -143,9 +143,9 @@ func utf8Refused(t *T) {
 	t.Nothing(c, "what was refused must not be stored")
 }
 
-func boolKind(t *T) { t.properties(om.Properties{"yes": om.Bool(true), "no": om.Bool(false)}) }
+func boolKind(t *trial) { t.properties(om.Properties{"yes": om.Bool(true), "no": om.Bool(false)}) }
 
-func nan(t *T) {
+func nan(t *trial) {
 	m := message(t.Queue(), "values")
 	m.Properties["float"] = om.Float(float32(math.NaN()))
 	m.Properties["double"] = om.Double(math.NaN())

@@ -257,8 +257,8 @@ func (e *engine) run(ctx context.Context, rows []report.Case) {
 	}
 }
 
-func (e *engine) newT(ctx context.Context, req Requirement) *T {
-	t := &T{Timing: e.timing, target: &e.target, id: req.ID, ctx: ctx, gate: new(gate), caps: e.caps, verdict: report.Pass}
+func (e *engine) newT(ctx context.Context, req Requirement) *trial {
+	t := &trial{Timing: e.timing, target: &e.target, id: req.ID, ctx: ctx, gate: new(gate), caps: e.caps, verdict: report.Pass}
 	t.gate.panicked = func(what string) { t.Errorf("%s", what) }
 	return t
 }

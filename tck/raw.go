@@ -11,7 +11,7 @@ import (
 
 // openRaw opens the driver without the portable layer; the connection is
 // closed after the case.
-func (t *T) openRaw() spi.Conn {
+func (t *trial) openRaw() spi.Conn {
 	u, err := om.ParseURL(t.target.URL)
 	t.NoError(err, "parse the target's URL")
 	conn, err := t.target.Driver.Open(t.ctx, spi.Config{URL: u, Credentials: t.target.Credentials, Logger: t.logger()})
@@ -40,7 +40,7 @@ func sendWith(ctx context.Context, s spi.Sender, m *om.Message) error {
 }
 
 // sendRaw sends a message past the portable layer and its checks.
-func (t *T) sendRaw(m *om.Message) error {
+func (t *trial) sendRaw(m *om.Message) error {
 	s, err := t.openRaw().NewSender(t.ctx, spi.SenderConfig{})
 	t.NoError(err, "new sender of the driver")
 	t.Cleanup(func(ctx context.Context) { _ = s.Close(ctx) })

@@ -34,25 +34,25 @@ func messages(queue string, bodies ...string) []*om.Message {
 }
 
 // Send sends m and ends the case when that fails.
-func (t *T) Send(p om.Producer, m *om.Message) om.SendResult {
+func (t *trial) Send(p om.Producer, m *om.Message) om.SendResult {
 	r, err := p.Send(t.ctx, m)
 	t.NoError(err, "send to %s", m.Destination)
 	return r
 }
 
 // SendAll sends messages with these bodies in one batch.
-func (t *T) SendAll(p om.Producer, queue string, bodies ...string) []om.SendResult {
+func (t *trial) SendAll(p om.Producer, queue string, bodies ...string) []om.SendResult {
 	rs, err := p.SendBatch(t.ctx, messages(queue, bodies...))
 	t.NoError(err, "send a batch to %s", queue)
 	return rs
 }
 
 // Receive returns the next delivery and ends the case when none comes in time.
-func (t *T) Receive(c om.PullConsumer) *om.Delivery { return t.ReceiveWithin(c, t.Arrive) }
+func (t *trial) Receive(c om.PullConsumer) *om.Delivery { return t.ReceiveWithin(c, t.Arrive) }
 
 // ReceiveWithin returns the next delivery and ends the case when none comes
 // within d.
-func (t *T) ReceiveWithin(c om.PullConsumer, d time.Duration) *om.Delivery {
+func (t *trial) ReceiveWithin(c om.PullConsumer, d time.Duration) *om.Delivery {
 	ctx, cancel := t.within(d)
 	defer cancel()
 	got, err := c.Receive(ctx)
@@ -67,7 +67,7 @@ func (t *T) ReceiveWithin(c om.PullConsumer, d time.Duration) *om.Delivery {
 }
 
 // ReceiveN returns the next n deliveries.
-func (t *T) ReceiveN(c om.PullConsumer, n int) []*om.Delivery {
+func (t *trial) ReceiveN(c om.PullConsumer, n int) []*om.Delivery {
 	var ds []*om.Delivery
 	deadline := time.Now().Add(t.Arrive)
 	for len(ds) < n {
@@ -84,7 +84,7 @@ func (t *T) ReceiveN(c om.PullConsumer, n int) []*om.Delivery {
 }
 
 // Nothing fails the case when a message comes while it must be quiet.
-func (t *T) Nothing(c om.PullConsumer, why string) {
+func (t *trial) Nothing(c om.PullConsumer, why string) {
 	ctx, cancel := t.within(t.Quiet)
 	defer cancel()
 	d, err := c.Receive(ctx)
@@ -97,12 +97,12 @@ func (t *T) Nothing(c om.PullConsumer, why string) {
 }
 
 // Ack acknowledges deliveries and ends the case when that fails.
-func (t *T) Ack(c om.PullConsumer, ds ...*om.Delivery) {
+func (t *trial) Ack(c om.PullConsumer, ds ...*om.Delivery) {
 	t.NoError(c.Ack(t.ctx, ds...), "acknowledge")
 }
 
 // RoundTrip sends m and returns what a consumer of a group of its own receives.
-func (t *T) RoundTrip(m *om.Message) *om.Delivery {
+func (t *trial) RoundTrip(m *om.Message) *om.Delivery {
 	c := t.Pull([]string{m.Destination}, om.WithGroup(unique("g")))
 	t.Send(t.Producer(), m)
 	d := t.Receive(c)
@@ -127,7 +127,7 @@ func sortedBodies(ds []*om.Delivery) []string {
 // Stall holds the provider's answers back until open is called: by the
 // target's hook, or else in front of the driver. waits is closed when a send
 // has come that far; it is nil with a hook.
-func (t *T) Stall() (open func(), waits <-chan struct{}) {
+func (t *trial) Stall() (open func(), waits <-chan struct{}) {
 	if t.target.Faults.Stall != nil {
 		resume, err := t.target.Faults.Stall(t.ctx)
 		if err != nil {
@@ -143,7 +143,7 @@ func (t *T) Stall() (open func(), waits <-chan struct{}) {
 }
 
 // Ends fails the case unless f returns in time, and reports whether it did.
-func (t *T) Ends(what string, limit time.Duration, f func()) bool {
+func (t *trial) Ends(what string, limit time.Duration, f func()) bool {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -190,7 +190,7 @@ func (l *log) all() []string {
 
 // await waits until there are n lines and returns them; it ends the case when
 // they do not come in time.
-func (t *T) await(l *log, n int, what string) []string {
+func (t *trial) await(l *log, n int, what string) []string {
 	deadline := time.NewTimer(t.Arrive)
 	defer deadline.Stop()
 	for {
@@ -209,7 +209,7 @@ func (t *T) await(l *log, n int, what string) []string {
 }
 
 // pause waits for a time in which something must not happen.
-func (t *T) pause(d time.Duration) {
+func (t *trial) pause(d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -16,7 +16,7 @@ import (
 
 // grace is how long a case may still run after its context ended, as a
 // multiple of Slack and at least a second.
-func (t *T) grace() time.Duration { return max(time.Second, 4*t.Slack) }
+func (t *trial) grace() time.Duration { return max(time.Second, 4*t.Slack) }
 
 var runs atomic.Int64
 
@@ -27,7 +27,7 @@ func unique(prefix string) string {
 
 // supervise runs a case: it fails one that panics, does not return in its time,
 // or leaves goroutines behind.
-func (e *engine) supervise(t *T, run func(*T)) {
+func (e *engine) supervise(t *trial, run func(*trial)) {
 	label := unique(t.id)
 	ctx, cancel := context.WithTimeout(t.ctx, t.Case)
 	defer cancel()
@@ -44,7 +44,7 @@ func (e *engine) supervise(t *T, run func(*T)) {
 
 // end seals and returns the verdict: what a goroutine that is given up says
 // later is lost.
-func (t *T) end() (report.Verdict, string, []string) {
+func (t *trial) end() (report.Verdict, string, []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.over = true
@@ -52,7 +52,7 @@ func (t *T) end() (report.Verdict, string, []string) {
 }
 
 // guard runs f in a goroutine of the case and reports whether it ended in time.
-func (t *T) guard(label string, limit time.Duration, f func()) bool {
+func (t *trial) guard(label string, limit time.Duration, f func()) bool {
 	done := make(chan struct{})
 	go pprof.Do(context.Background(), pprof.Labels("tck", label), func(context.Context) {
 		defer close(done)
@@ -85,7 +85,7 @@ func trimStack(stack []byte) string {
 
 // cleanUp runs the cleanups, last first, and then closes the case's access
 // points.
-func (t *T) cleanUp(label string) {
+func (t *trial) cleanUp(label string) {
 	t.mu.Lock()
 	cleanups := t.cleanups
 	t.cleanups = nil
@@ -100,7 +100,7 @@ func (t *T) cleanUp(label string) {
 
 // leftBehind waits until the goroutines of the case have ended and returns the
 // stacks of those that have not.
-func (t *T) leftBehind(label string) string {
+func (t *trial) leftBehind(label string) string {
 	deadline := time.Now().Add(t.grace())
 	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
 		left := labelled(label)
@@ -125,9 +125,9 @@ func labelled(label string) string {
 }
 
 // logger takes what the driver logs into the case's log.
-func (t *T) logger() *slog.Logger { return slog.New(slog.NewTextHandler(logWriter{t}, nil)) }
+func (t *trial) logger() *slog.Logger { return slog.New(slog.NewTextHandler(logWriter{t}, nil)) }
 
-type logWriter struct{ t *T }
+type logWriter struct{ t *trial }
 
 func (w logWriter) Write(b []byte) (int, error) {
 	w.t.Logf("%s", strings.TrimSpace(string(b)))

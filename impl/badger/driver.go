@@ -74,7 +74,7 @@ func (Driver) Open(ctx context.Context, cfg spi.Config) (spi.Conn, error) {
 // capabilities of the driver; the first one only on disk.
 var capabilities = om.Capabilities{
 	om.CapPersistent,
-	om.CapAdmin, om.CapDeliveryCount, om.CapExtIDs, om.CapLease, om.CapLimits, om.CapMetadata,
+	om.CapAdmin, om.CapBroadcast, om.CapDeliveryCount, om.CapExtIDs, om.CapLease, om.CapLimits, om.CapMetadata,
 	om.CapNack, om.CapNested, om.CapPartitions, om.CapSeek, om.CapStoreInfo, om.CapStream,
 }
 

@@ -16,10 +16,10 @@ import (
 	"github.com/openmessaging/openmessaging-go/tck/report"
 )
 
-// T is what a case works with: its verdict, and its own connection to the
+// trial is what a case works with: its verdict, and its own connection to the
 // target. Fatalf and Untestedf end the case and must be called by its own
 // goroutine; the other methods may be called concurrently.
-type T struct {
+type trial struct {
 	Timing
 
 	target *Target
@@ -42,10 +42,10 @@ type T struct {
 }
 
 // Context ends when the case's time is over.
-func (t *T) Context() context.Context { return t.ctx }
+func (t *trial) Context() context.Context { return t.ctx }
 
 // Logf adds a line to the case's log.
-func (t *T) Logf(format string, args ...any) {
+func (t *trial) Logf(format string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.over && len(t.log) < maxLog {
@@ -67,7 +67,7 @@ func clip(s string) string {
 	return s
 }
 
-func (t *T) note(v report.Verdict, format string, args []any) {
+func (t *trial) note(v report.Verdict, format string, args []any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.over {
@@ -82,16 +82,16 @@ func (t *T) note(v report.Verdict, format string, args []any) {
 }
 
 // Errorf fails the case and lets it go on.
-func (t *T) Errorf(format string, args ...any) { t.note(report.Fail, format, args) }
+func (t *trial) Errorf(format string, args ...any) { t.note(report.Fail, format, args) }
 
 // Fatalf fails and ends the case.
-func (t *T) Fatalf(format string, args ...any) {
+func (t *trial) Fatalf(format string, args ...any) {
 	t.note(report.Fail, format, args)
 	runtime.Goexit()
 }
 
 // Untestedf ends the case without a verdict on the driver.
-func (t *T) Untestedf(format string, args ...any) {
+func (t *trial) Untestedf(format string, args ...any) {
 	t.mu.Lock()
 	failed := t.verdict == report.Fail
 	t.mu.Unlock()
@@ -102,23 +102,23 @@ func (t *T) Untestedf(format string, args ...any) {
 }
 
 // Brokenf ends the case because the target's hooks or settings failed.
-func (t *T) Brokenf(format string, args ...any) {
+func (t *trial) Brokenf(format string, args ...any) {
 	t.note(report.Error, format, args)
 	runtime.Goexit()
 }
 
 // Cleanup has f called after the case, last first, with a context of its own.
-func (t *T) Cleanup(f func(ctx context.Context)) {
+func (t *trial) Cleanup(f func(ctx context.Context)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.cleanups = append(t.cleanups, f)
 }
 
 // Has reports whether the driver declares c.
-func (t *T) Has(c om.Capability) bool { return t.caps.Has(c) }
+func (t *trial) Has(c om.Capability) bool { return t.caps.Has(c) }
 
 // options returns what the case opens access points with.
-func (t *T) options(d spi.Driver) []oms.Option {
+func (t *trial) options(d spi.Driver) []oms.Option {
 	r := new(spi.Registry)
 	r.Register(gated{d, t.gate})
 	opts := []oms.Option{oms.WithRegistry(r), oms.WithLogger(t.logger())}
@@ -129,7 +129,7 @@ func (t *T) options(d spi.Driver) []oms.Option {
 }
 
 // OpenAgain opens another access point to the target, closed after the case.
-func (t *T) OpenAgain(opts ...oms.Option) om.AccessPoint {
+func (t *trial) OpenAgain(opts ...oms.Option) om.AccessPoint {
 	ap, err := t.target.Library.Open(t.ctx, t.target.URL, append(t.options(t.target.Driver), opts...)...)
 	t.NoError(err, "open %s", t.target.URL)
 	t.Cleanup(func(ctx context.Context) {
@@ -141,7 +141,7 @@ func (t *T) OpenAgain(opts ...oms.Option) om.AccessPoint {
 }
 
 // AP returns the case's access point.
-func (t *T) AP() om.AccessPoint {
+func (t *trial) AP() om.AccessPoint {
 	t.opening.Lock()
 	defer t.opening.Unlock()
 	if t.ap == nil {
@@ -152,7 +152,7 @@ func (t *T) AP() om.AccessPoint {
 
 // Namespace returns a namespace of the case's own, "" for the default one
 // where the driver has none.
-func (t *T) Namespace() string {
+func (t *trial) Namespace() string {
 	ap := t.AP()
 	t.opening.Lock()
 	defer t.opening.Unlock()
@@ -166,13 +166,13 @@ func (t *T) Namespace() string {
 }
 
 // dropLater deletes a namespace after the case.
-func (t *T) dropLater(name string) {
+func (t *trial) dropLater(name string) {
 	t.Cleanup(func(ctx context.Context) { t.dropNamespace(ctx, name) })
 }
 
 // dropNamespace deletes a namespace with its queues, by a connection of its
 // own: the case's may be gone.
-func (t *T) dropNamespace(ctx context.Context, name string) {
+func (t *trial) dropNamespace(ctx context.Context, name string) {
 	ap, err := t.target.Library.Open(ctx, t.target.URL, t.options(t.target.Driver)...)
 	if err != nil {
 		t.Logf("cleaning up: %v", err)
@@ -193,10 +193,10 @@ func (t *T) dropNamespace(ctx context.Context, name string) {
 }
 
 // Queue makes a queue with one partition and returns its name.
-func (t *T) Queue() string { return t.QueueOf(1) }
+func (t *trial) Queue() string { return t.QueueOf(1) }
 
 // QueueOf makes a queue with that many partitions and returns its name.
-func (t *T) QueueOf(partitions int) string {
+func (t *trial) QueueOf(partitions int) string {
 	t.mu.Lock()
 	t.queues++
 	name := fmt.Sprintf("q%d", t.queues)
@@ -217,7 +217,7 @@ func (t *T) QueueOf(partitions int) string {
 }
 
 // Missing returns the name of a queue that does not exist.
-func (t *T) Missing() string {
+func (t *trial) Missing() string {
 	if t.Has(om.CapAdmin) {
 		return om.JoinQueueName(t.Namespace(), "missing")
 	}
@@ -225,7 +225,7 @@ func (t *T) Missing() string {
 }
 
 // Producer returns a producer of the case's access point, closed with it.
-func (t *T) Producer(opts ...om.ProducerOption) om.Producer {
+func (t *trial) Producer(opts ...om.ProducerOption) om.Producer {
 	p, err := t.AP().NewProducer(t.ctx, opts...)
 	t.NoError(err, "new producer")
 	return p
@@ -233,12 +233,12 @@ func (t *T) Producer(opts ...om.ProducerOption) om.Producer {
 
 // Pull returns a pull consumer of these queues, in group "tck" unless opts
 // say otherwise.
-func (t *T) Pull(queues []string, opts ...om.ConsumerOption) om.PullConsumer {
+func (t *trial) Pull(queues []string, opts ...om.ConsumerOption) om.PullConsumer {
 	return t.PullOf(t.AP(), queues, opts...)
 }
 
 // PullOf is Pull of another access point.
-func (t *T) PullOf(ap om.AccessPoint, queues []string, opts ...om.ConsumerOption) om.PullConsumer {
+func (t *trial) PullOf(ap om.AccessPoint, queues []string, opts ...om.ConsumerOption) om.PullConsumer {
 	c, err := ap.NewPullConsumer(t.ctx, append([]om.ConsumerOption{om.WithGroup("tck")}, opts...)...)
 	t.NoError(err, "new pull consumer")
 	if len(queues) > 0 {
@@ -249,7 +249,7 @@ func (t *T) PullOf(ap om.AccessPoint, queues []string, opts ...om.ConsumerOption
 
 // Push returns a push consumer without queues, in group "tck" unless opts say
 // otherwise. Its background errors go to the case's log.
-func (t *T) Push(opts ...om.ConsumerOption) om.PushConsumer {
+func (t *trial) Push(opts ...om.ConsumerOption) om.PushConsumer {
 	c, err := t.AP().NewPushConsumer(t.ctx, append([]om.ConsumerOption{om.WithGroup("tck"),
 		om.WithOnError(func(err error) { t.Logf("background: %v", err) })}, opts...)...)
 	t.NoError(err, "new push consumer")
@@ -257,14 +257,14 @@ func (t *T) Push(opts ...om.ConsumerOption) om.PushConsumer {
 }
 
 // NoError ends the case unless err is nil.
-func (t *T) NoError(err error, format string, args ...any) {
+func (t *trial) NoError(err error, format string, args ...any) {
 	if err != nil {
 		t.Fatalf("%s: %v", fmt.Sprintf(format, args...), err)
 	}
 }
 
 // Is fails the case unless errors.Is(err, want) for all of want.
-func (t *T) Is(err error, what string, want ...error) bool {
+func (t *trial) Is(err error, what string, want ...error) bool {
 	for _, w := range want {
 		if !is(err, w) {
 			t.Errorf("%s: got %s, want %s", what, shown(err), shown(w))
@@ -281,8 +281,8 @@ func shown(err error) string {
 	return "“" + err.Error() + "”"
 }
 
-// Equal fails the case unless got and want are equal.
-func Equal[V comparable](t *T, what string, got, want V) bool {
+// equal fails the case unless got and want are equal.
+func equal[V comparable](t *trial, what string, got, want V) bool {
 	if got != want {
 		t.Errorf("%s: got %v, want %v", what, quoted(got), quoted(want))
 		return false
@@ -297,8 +297,8 @@ func quoted(v any) any {
 	return v
 }
 
-// EqualLists fails the case unless got and want hold the same in the same order.
-func EqualLists[V comparable](t *T, what string, got, want []V) bool {
+// equalLists fails the case unless got and want hold the same in the same order.
+func equalLists[V comparable](t *trial, what string, got, want []V) bool {
 	if !slices.Equal(got, want) {
 		t.Errorf("%s: got %v, want %v", what, clip(fmt.Sprint(got)), clip(fmt.Sprint(want)))
 		return false
@@ -307,6 +307,6 @@ func EqualLists[V comparable](t *T, what string, got, want []V) bool {
 }
 
 // within returns a context that ends after d.
-func (t *T) within(d time.Duration) (context.Context, context.CancelFunc) {
+func (t *trial) within(d time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(t.ctx, d)
 }
