@@ -80,13 +80,15 @@ func (f *runFlags) run(c *cobra.Command) error {
 	sel.Progress = progress.add
 	r := Check(c.Context(), f.target, sel)
 	progress.finish()
-	if err := report.WriteTable(c.OutOrStdout(), r); err != nil {
-		return broken("printing the result: %w", err)
+	ran := len(r.Cases) - r.Counts[report.Skipped]
+	if ran > 0 {
+		if err := report.WriteTable(c.OutOrStdout(), r); err != nil {
+			return broken("printing the result: %w", err)
+		}
 	}
 	if err := f.write(r); err != nil {
 		return err
 	}
-	ran := len(r.Cases) - r.Counts[report.Skipped]
 	switch {
 	case c.Context().Err() != nil:
 		return broken("interrupted; %d of %d cases had run", ran, len(r.Cases))

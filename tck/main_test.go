@@ -42,6 +42,10 @@ func TestExitStatuses(t *testing.T) {
 	for _, r := range tck.Requirements() {
 		everything = append(everything, r.ID)
 	}
+	garbage := file("garbage", "#!/bin/sh\necho garbage\ncat >/dev/null\n")
+	if err := os.Chmod(garbage, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range map[string]struct {
 		args []string
 		code int
@@ -68,7 +72,7 @@ func TestExitStatuses(t *testing.T) {
 		"unwritable report":           {[]string{"run", "--url", good, "--json", dir + "/none/r.json"}, 2, "its folder does not exist"},
 		"report that is a folder":     {[]string{"run", "--url", good, "--html", dir}, 2, "choose a path that can be written"},
 		"a child that is not there":   {[]string{"run", "--child", dir + "/none"}, 2, "the target does not open"},
-		"a child that prints garbage": {[]string{"run", "--child", "echo garbage"}, 2, "garbage"},
+		"a child that prints garbage": {[]string{"run", "--child", garbage}, 2, "garbage"},
 		"a child that ends":           {[]string{"run", "--child", "true"}, 2, "the target does not open"},
 	} {
 		t.Run(name, func(t *testing.T) {

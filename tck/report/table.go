@@ -16,7 +16,7 @@ const (
 )
 
 // WriteTable writes what a terminal shows at the end of a run: the profiles with
-// conclusion and counts; the cases that neither passed nor are not supported,
+// conclusion and counts; the cases that did not pass though they ran,
 // with their messages, grouped by verdict and message, the worst last; the
 // reason; and one last line such as
 //
@@ -67,7 +67,7 @@ func notable(cases []Case, v Verdict) (groups []group) {
 			message = fixedText
 		case v == Fail && c.Known:
 			message = said(knownText, c.Message)
-		case v == Pass || v == NotSupported:
+		case v == Pass || v == NotSupported || v == Skipped:
 			continue
 		}
 		i := slices.IndexFunc(groups, func(g group) bool { return g.message == message })
