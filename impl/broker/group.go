@@ -41,8 +41,9 @@ type progress struct {
 	lost    int64  // offsets that retention dropped unsettled
 
 	// In memory.
-	next     int64  // the first offset that was never handed out in this life
-	ready    ranges // below next and to be delivered again; N is 1
+	next     int64  // the first offset that no receiver has looked at in this life
+	looking  bool   // a receiver reads the record at next
+	ready    ranges // below next and to be delivered; N is 1
 	inFlight int64  // offsets under a lease or waiting for a delayed redelivery
 
 	// generation counts the seeks: commands made before a seek mean nothing
@@ -177,30 +178,49 @@ func (p *progress) trim(begin int64) (changed bool) {
 	return true
 }
 
-// take picks the next run of deliverable offsets, at most limit, all with the
-// same number of earlier deliveries. Redeliveries come first.
-func (p *progress) take(end, limit int64) (from, to int64, count int32, ok bool) {
-	if len(p.ready) > 0 {
-		from, to = p.ready[0].From, min(p.ready[0].To, p.ready[0].From+limit)
-		count, to = p.counts.at(from, to)
-		p.ready.remove(from, to)
-		return from, to, count, true
-	}
+// hasNext reports whether a receiver may look at the record at next. Settled
+// offsets are passed over.
+func (p *progress) hasNext(end int64) bool {
 	for p.next < end {
 		settled, run := p.settled.at(p.next, end)
-		if settled != 0 {
-			p.next = run
-			continue
+		if settled == 0 {
+			return !p.looking && len(p.settled) <= maxHoles && p.inFlight < maxInFlight
 		}
-		if len(p.settled) > maxHoles || p.inFlight >= maxInFlight {
-			return 0, 0, 0, false
-		}
-		from = p.next
-		count, to = p.counts.at(from, min(run, from+limit))
-		p.next = to
-		return from, to, count, true
+		p.next = run
 	}
-	return 0, 0, 0, false
+	return false
+}
+
+// offer has the offsets from next on delivered that are not settled.
+func (p *progress) offer(to int64) {
+	for p.next < to {
+		settled, run := p.settled.at(p.next, to)
+		if settled == 0 {
+			p.ready.add(p.next, run)
+		}
+		p.next = run
+	}
+}
+
+// take picks ready offsets, at most limit, all with the same number of earlier
+// deliveries.
+func (p *progress) take(limit int64) (runs ranges, count int32) {
+	for len(p.ready) > 0 && limit > 0 {
+		from, to := p.ready[0].From, min(p.ready[0].To, p.ready[0].From+limit)
+		n, to := p.counts.at(from, to)
+		if len(runs) > 0 && n != count {
+			break
+		}
+		count = n
+		runs = append(runs, segment{from, to, 1})
+		limit -= to - from
+		if to == p.ready[0].To {
+			p.ready = p.ready[1:]
+		} else {
+			p.ready[0].From = to
+		}
+	}
+	return runs, count
 }
 
 // wakeForWork wakes a receiver when there is something for it.
@@ -234,10 +254,22 @@ func (g *group) forgetWaiting(w waiter) {
 	}
 }
 
+// ready counts the offsets that are ready, up to limit.
+func (g *group) ready(limit int64) (n int64) {
+	for _, p := range g.parts {
+		for _, s := range p.ready {
+			if n += s.To - s.From; n >= limit {
+				return limit
+			}
+		}
+	}
+	return n
+}
+
 // hasWork reports whether a receiver would get something now.
 func (g *group) hasWork() bool {
 	for i, p := range g.parts {
-		if len(p.ready) > 0 || p.next < g.queue.partitions[i].end {
+		if len(p.ready) > 0 || p.hasNext(g.queue.partitions[i].end) {
 			return true
 		}
 	}

@@ -22,14 +22,14 @@ const leaseBits = 44
 
 // lease makes a lease over offsets. Its number has the broker's epoch in front,
 // so that numbers of an earlier life mean nothing.
-func (g *group) lease(p *progress, r *Receiver, from, to int64, ends time.Time) *lease {
+func (g *group) lease(p *progress, r *Receiver, offsets ranges, ends time.Time) *lease {
 	g.lastLease++
 	l := &lease{
 		id:       uint64(g.queue.b.epoch)<<leaseBits | g.lastLease,
 		progress: p, receiver: r, ends: ends,
-		left: ranges{{from, to, 1}},
+		left: offsets,
 	}
-	p.inFlight += to - from
+	p.inFlight += offsets.count()
 	g.leases[l.id] = l
 	heap.Push(&g.ends, l)
 	g.schedule()
@@ -137,7 +137,7 @@ func (c *release) apply(_ *Broker, tx *transaction) error {
 				if c.due.IsZero() {
 					p.ready.add(from, end)
 				} else {
-					g.lease(p, nil, from, end, c.due)
+					g.lease(p, nil, ranges{{from, end, 1}}, c.due)
 				}
 			}
 			from = end

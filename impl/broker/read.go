@@ -115,20 +115,15 @@ func (q *Queue) wakeReaders() {
 }
 
 func (q *Queue) readSpans(p *partition, partition int32, at, to int64) (spans []Span, err error) {
-	for bytes := 0; at < to && bytes < receiveBytes; {
-		rec, err := q.b.store.Read(p.log, at)
+	var r recordReader
+	for at < to && r.bytes < receiveBytes {
+		s, err := r.span(q.b.store, p.log, at, to)
 		if err != nil {
-			return spans, err
-		}
-		bytes += len(rec.Data)
-		first := len(spans)
-		if spans, err = appendSpans(spans, rec, at, to); err != nil {
 			return nil, err
 		}
-		for i := first; i < len(spans); i++ {
-			spans[i].Queue, spans[i].Partition = q.name, partition
-		}
-		at = rec.End()
+		s.Queue, s.Partition = q.name, partition
+		spans = append(spans, s)
+		at = s.Base + int64(s.Count)
 	}
 	return spans, nil
 }

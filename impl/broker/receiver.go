@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/openmessaging/openmessaging-go/impl/chunk"
@@ -99,13 +100,22 @@ func (r *Receiver) Receive(ctx context.Context, limit int) ([]Span, error) {
 		return nil, om.NewError(om.CodeBadParameter, "receive", q.name, "%d messages are not in 1 to %d", limit, MaxReceive)
 	}
 	wait := make(waiter, 1)
+	var seen recordReader
 	for {
-		leases, err := r.take(int64(limit), wait)
-		if err != nil {
+		leases, next, err := r.take(int64(limit), seen.bytes < receiveBytes, wait)
+		switch {
+		case err != nil:
 			return nil, err
-		}
-		if len(leases) > 0 {
-			spans, err := r.read(leases)
+		case next != nil:
+			if err := r.look(next, &seen); err != nil {
+				return nil, err
+			}
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			continue
+		case len(leases) > 0:
+			spans, err := r.read(leases, &seen)
 			if errors.Is(err, store.ErrDropped) {
 				continue // retention was faster and has settled them
 			}
@@ -126,43 +136,76 @@ func (r *Receiver) Receive(ctx context.Context, limit int) ([]Span, error) {
 // granted is a lease as it was made.
 type granted struct {
 	*lease
-	from, to int64
+	runs     ranges
 	delivery int
 }
 
-// take leases what there is, or puts the caller into the line of those that
+// take leases what is ready. When that is less than limit and more is allowed
+// it returns a partition instead whose next record the caller must look at;
+// when there is nothing at all it puts the caller into the line of those that
 // wait.
-func (r *Receiver) take(limit int64, wait waiter) (leases []granted, err error) {
+func (r *Receiver) take(limit int64, more bool, wait waiter) (leases []granted, next *progress, err error) {
 	g := r.group
 	q := g.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if r.closed {
-		return nil, r.endErrorLocked()
+		return nil, nil, r.endErrorLocked()
+	}
+	ready := g.ready(limit)
+	if ready == 0 || more && ready < limit {
+		for i := range g.parts {
+			p := g.parts[(r.turn+i)%len(g.parts)]
+			if p.hasNext(q.partitions[p.partition].end) {
+				p.looking = true
+				return nil, p, nil
+			}
+		}
+	}
+	if ready == 0 {
+		g.waiting = append(g.waiting, wait)
+		q.waiting[g] = true
+		return nil, nil, nil
 	}
 	ends := time.Now().Add(r.duration)
 	r.turn++
 	for i := range g.parts {
 		p := g.parts[(r.turn+i)%len(g.parts)]
-		for limit > 0 {
-			from, to, count, ok := p.take(q.partitions[p.partition].end, limit)
-			if !ok {
-				break
-			}
-			limit -= to - from
+		for limit > 0 && len(p.ready) > 0 {
+			runs, count := p.take(limit)
+			n := runs.count()
+			limit -= n
 			if count > 0 {
-				g.redelivered += to - from
+				g.redelivered += n
 			}
-			leases = append(leases, granted{g.lease(p, r, from, to, ends), from, to, int(count) + 1})
+			leases = append(leases, granted{g.lease(p, r, slices.Clone(runs), ends), runs, int(count) + 1})
 		}
 	}
-	if len(leases) == 0 {
-		g.waiting = append(g.waiting, wait)
-		q.waiting[g] = true
-		return nil, nil
-	}
 	g.wakeForWork()
-	return leases, nil
+	return leases, nil, nil
+}
+
+// look reads the next record of a partition and makes its messages ready.
+func (r *Receiver) look(p *progress, seen *recordReader) error {
+	q := r.group.queue
+	log := q.partitions[p.partition].log
+	q.mu.Lock()
+	at, generation := p.next, p.generation
+	q.mu.Unlock()
+	rec, err := q.b.store.Read(log, at)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	p.looking = false
+	defer r.group.wakeForWork()
+	if generation != p.generation || errors.Is(err, store.ErrDropped) {
+		return nil // a seek or retention was faster
+	}
+	if err != nil {
+		return storeError(err, "receive", q.name)
+	}
+	seen.keep(log, rec)
+	p.offer(rec.End())
+	return nil
 }
 
 // leaveLine ends waiting without having received; a wake that came meanwhile
@@ -181,69 +224,46 @@ func (r *Receiver) leaveLine(wait waiter) {
 // read fetches the chunks of leases. What is over receiveBytes, and what cannot
 // be read, goes back untouched; the error is returned only when nothing could
 // be read.
-func (r *Receiver) read(leases []granted) (spans []Span, err error) {
+func (r *Receiver) read(leases []granted, seen *recordReader) (spans []Span, err error) {
 	q := r.group.queue
-	bytes := 0
-	for i, l := range leases {
-		at := l.from
-		for at < l.to && err == nil && (bytes < receiveBytes || len(spans) == 0) {
-			var rec store.Record
-			rec, err = q.b.store.Read(q.partitions[l.progress.partition].log, at)
-			if err != nil {
+	seen.bytes = 0
+	for _, l := range leases {
+		log := q.partitions[l.progress.partition].log
+		for i, run := range l.runs {
+			at := run.From
+			for at < run.To && err == nil && (seen.bytes < receiveBytes || len(spans) == 0) {
+				var s Span
+				if s, err = seen.span(q.b.store, log, at, run.To); err == nil {
+					s.Queue, s.Partition, s.Lease, s.Ends, s.Delivery = q.name, int32(l.progress.partition), l.id, l.ends, l.delivery
+					spans = append(spans, s)
+					at = s.Base + int64(s.Count)
+				}
+			}
+			if at < run.To {
+				l.runs[i].From = at
+				r.putBack(l, l.runs[i:])
 				break
 			}
-			bytes += len(rec.Data)
-			first := len(spans)
-			if spans, err = appendSpans(spans, rec, at, l.to); err != nil {
-				break
-			}
-			for j := first; j < len(spans); j++ {
-				s := &spans[j]
-				s.Queue, s.Partition, s.Lease, s.Ends, s.Delivery = q.name, int32(l.progress.partition), l.id, l.ends, l.delivery
-				at = s.Base + int64(s.Count)
-			}
 		}
-		if at < l.to {
-			r.putBack(l, at)
-		}
-		if i == len(leases)-1 && err != nil && len(spans) == 0 {
-			return nil, storeError(err, "receive", q.name)
-		}
+	}
+	if len(spans) == 0 {
+		return nil, storeError(err, "receive", q.name)
 	}
 	return spans, nil
 }
 
 // putBack returns the end of a lease as if it had never been taken.
-func (r *Receiver) putBack(l granted, from int64) {
+func (r *Receiver) putBack(l granted, runs ranges) {
 	g := r.group
 	g.queue.mu.Lock()
 	defer g.queue.mu.Unlock()
 	if g.leases[l.id] != l.lease {
 		return
 	}
-	g.settleLease(l.lease, from, l.to)
-	l.progress.again(from, l.to)
-}
-
-// appendSpans appends the parts of a record's chunks inside [from, to).
-func appendSpans(spans []Span, rec store.Record, from, to int64) ([]Span, error) {
-	data := rec.Data
-	for base := rec.Base; len(data) > 0 && base < to; {
-		h, err := chunk.ParseHeader(data)
-		if err != nil {
-			return spans, err
-		}
-		end := base + int64(h.Count)
-		if end > from {
-			first, last := max(base, from), min(end, to)
-			spans = append(spans, Span{
-				Base: first, Skip: int(first - base), Count: int(last - first),
-				StoredAt: rec.StoredAt, Header: h, Chunk: data[:h.Size:h.Size],
-			})
-		}
-		base, data = end, data[h.Size:]
+	for _, s := range runs {
+		g.settleLease(l.lease, s.From, s.To)
+		l.progress.again(s.From, s.To)
 	}
-	return spans, nil
 }
 
 // Close gives back what was received and not settled, counted as delivered,

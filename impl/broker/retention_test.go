@@ -37,7 +37,14 @@ func TestRetentionDropsWhatIsInHand(t *testing.T) {
 				t.Fatal(err)
 			}
 			sendBytes(t, b, 100)
-			leases, err := r.take(1, make(waiter, 1))
+			_, next, err := r.take(1, true, make(waiter, 1))
+			if err != nil || next == nil {
+				t.Fatal(next, err)
+			}
+			if err := r.look(next, new(recordReader)); err != nil {
+				t.Fatal(err)
+			}
+			leases, _, err := r.take(1, true, make(waiter, 1))
 			if err != nil || len(leases) != 1 {
 				t.Fatal(leases, err)
 			}
@@ -51,7 +58,7 @@ func TestRetentionDropsWhatIsInHand(t *testing.T) {
 			}
 			if nacked {
 				time.Sleep(2 * time.Hour)
-			} else if _, err := r.read(leases); !errors.Is(err, store.ErrDropped) {
+			} else if _, err := r.read(leases, new(recordReader)); !errors.Is(err, store.ErrDropped) {
 				t.Fatalf("reading what was dropped: %v", err)
 			}
 			q, _ := b.Queue("test", "q")

@@ -1,0 +1,69 @@
+package broker
+
+import (
+	"github.com/openmessaging/openmessaging-go/impl/chunk"
+	"github.com/openmessaging/openmessaging-go/impl/store"
+)
+
+// recordReader reads chunks of logs by offset. It goes forward through the
+// record that it has and reads another one only when it must. The zero value
+// is ready.
+type recordReader struct {
+	bytes int // read so far
+	kept  []keptRecord
+	log   uint64
+	rec   store.Record
+	base  int64  // of the first chunk in rest
+	rest  []byte // of rec.Data
+}
+
+// keptRecord is a record that was read on another occasion.
+type keptRecord struct {
+	log uint64
+	rec store.Record
+}
+
+// keep hands over a record that span may need.
+func (r *recordReader) keep(log uint64, rec store.Record) {
+	r.kept = append(r.kept, keptRecord{log, rec})
+	r.bytes += len(rec.Data)
+}
+
+// span returns the messages from offset at on, but not from offset to on, that
+// lie in one chunk.
+func (r *recordReader) span(st *store.Store, log uint64, at, to int64) (Span, error) {
+	if log != r.log || at < r.rec.Base || at >= r.rec.End() {
+		rec, err := r.read(st, log, at)
+		if err != nil {
+			return Span{}, err
+		}
+		r.log, r.rec = log, rec
+		r.bytes += len(rec.Data)
+		r.base, r.rest = rec.Base, rec.Data
+	}
+	if at < r.base {
+		r.base, r.rest = r.rec.Base, r.rec.Data
+	}
+	for {
+		h, err := chunk.ParseHeader(r.rest)
+		if err != nil {
+			return Span{}, err
+		}
+		if end := r.base + int64(h.Count); end > at {
+			return Span{
+				Base: at, Skip: int(at - r.base), Count: int(min(end, to) - at),
+				StoredAt: r.rec.StoredAt, Header: h, Chunk: r.rest[:h.Size:h.Size],
+			}, nil
+		}
+		r.base, r.rest = r.base+int64(h.Count), r.rest[h.Size:]
+	}
+}
+
+func (r *recordReader) read(st *store.Store, log uint64, at int64) (store.Record, error) {
+	for _, k := range r.kept {
+		if k.log == log && k.rec.Base <= at && at < k.rec.End() {
+			return k.rec, nil
+		}
+	}
+	return st.Read(log, at)
+}
