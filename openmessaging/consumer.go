@@ -116,6 +116,12 @@ type ConsumerConfig struct {
 	Group string
 	// Start is where a group that is new to a queue starts. Default Begin.
 	Start Position
+	// Filter lets only matching messages reach the group; what does not match
+	// counts as settled. All consumers of a group have the same filter: one
+	// that binds with another is refused with 1418 while others are there, and
+	// changes it for what comes next when it is alone. Capability CapFilter.
+	// Default: all messages.
+	Filter Filter
 	// Lease is how long a delivery may stay unsettled before it is delivered
 	// again. Default 30 s.
 	Lease time.Duration
@@ -154,6 +160,9 @@ func WithGroup(name string) ConsumerOption { return func(c *ConsumerConfig) { c.
 
 // WithStart sets where a group that is new to a queue starts.
 func WithStart(p Position) ConsumerOption { return func(c *ConsumerConfig) { c.Start = p } }
+
+// WithFilter lets only matching messages reach the group.
+func WithFilter(f Filter) ConsumerOption { return func(c *ConsumerConfig) { c.Filter = f } }
 
 // WithLease sets how long a delivery may stay unsettled.
 func WithLease(d time.Duration) ConsumerOption { return func(c *ConsumerConfig) { c.Lease = d } }

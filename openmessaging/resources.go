@@ -48,8 +48,13 @@ type Resources interface {
 	// SetFilter lets only matching messages be delivered from a queue (R090);
 	// the zero Filter removes it. CapFilter.
 	SetFilter(ctx context.Context, queue string, f Filter) error
-	// CreateRoute has messages of one queue copied to another (R091). CapRouting.
+	// CreateRoute has messages of one queue copied to another (R091). A name
+	// that is taken gives 1406; a route that would make a cycle (G36), or a
+	// malformed filter, gives 1418. CapRouting.
 	CreateRoute(ctx context.Context, r RouteConfig) error
+	// UpdateRoute changes the target, filter and operators of a route for what
+	// it has not copied yet; its source stays and Start is ignored. CapRouting.
+	UpdateRoute(ctx context.Context, r RouteConfig) error
 	// DeleteRoute removes a route. CapRouting.
 	DeleteRoute(ctx context.Context, name string) error
 	// Routes lists the routes, sorted by name. CapRouting.
@@ -111,11 +116,3 @@ func SQL(expression string) Filter { return Filter{Type: "sql", Expression: expr
 
 // Tag returns a filter by tags, for example "a || b".
 func Tag(expression string) Filter { return Filter{Type: "tag", Expression: expression} }
-
-// RouteConfig describes a route from one queue to another.
-type RouteConfig struct {
-	Name   string
-	Source string
-	Target string
-	Filter Filter
-}

@@ -102,6 +102,8 @@ type Filterer interface {
 type Router interface {
 	// CreateRoute adds a route; one that makes a cycle gives 1418 (G36).
 	CreateRoute(ctx context.Context, r om.RouteConfig) error
+	// UpdateRoute changes target, filter and operators of a route.
+	UpdateRoute(ctx context.Context, r om.RouteConfig) error
 	DeleteRoute(ctx context.Context, name string) error
 	Routes(ctx context.Context) ([]om.RouteConfig, error)
 }

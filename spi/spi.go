@@ -122,6 +122,10 @@ type ReceiverConfig struct {
 	Group string
 	// Start is where the group starts if the queue does not know it yet.
 	Start om.Position
+	// Filter lets only matching messages reach the group; zero takes all. Only
+	// drivers with CapFilter see one. A malformed expression gives 1418, and
+	// so does a filter that is not that of the group's other receivers.
+	Filter om.Filter
 	// Lease is how long a message may stay unacknowledged before it is
 	// delivered again.
 	Lease time.Duration

@@ -45,8 +45,11 @@ func (c *consumer) begin(ctx context.Context, op, queue string) (leave func(), e
 
 // openSource opens the driver's receiver of a queue.
 func (c *consumer) openSource(ctx context.Context, op, queue string) (*source, error) {
+	if c.cfg.Filter != (om.Filter{}) && !c.ap.caps.Has(om.CapFilter) {
+		return nil, unsupported(op, queue, om.CapFilter)
+	}
 	receiver, err := c.ap.conn.NewReceiver(ctx, spi.ReceiverConfig{
-		Queue: queue, Group: c.cfg.Group, Start: c.cfg.Start, Lease: c.cfg.Lease,
+		Queue: queue, Group: c.cfg.Group, Start: c.cfg.Start, Filter: c.cfg.Filter, Lease: c.cfg.Lease,
 	})
 	if err != nil {
 		return nil, c.ap.errs.wrap(err, op, queue)

@@ -150,6 +150,12 @@ func (r *resources) CreateRoute(ctx context.Context, c om.RouteConfig) error {
 	return r.do(err, "create route", c.Name, func() error { return s.CreateRoute(ctx, c) })
 }
 
+func (r *resources) UpdateRoute(ctx context.Context, c om.RouteConfig) error {
+	c.Source, c.Target = r.full(c.Source), r.full(c.Target)
+	s, err := r.router(ctx, "update route", c.Name)
+	return r.do(err, "update route", c.Name, func() error { return s.UpdateRoute(ctx, c) })
+}
+
 func (r *resources) DeleteRoute(ctx context.Context, name string) error {
 	s, err := r.router(ctx, "delete route", name)
 	return r.do(err, "delete route", name, func() error { return s.DeleteRoute(ctx, name) })

@@ -264,3 +264,17 @@ func (mr *MockResourcesMockRecorder) SetFilter(ctx, queue, f interface{}) *gomoc
 	mr.mock.ctrl.T.Helper()
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "SetFilter", reflect.TypeOf((*MockResources)(nil).SetFilter), ctx, queue, f)
 }
+
+// UpdateRoute mocks base method.
+func (m *MockResources) UpdateRoute(ctx context.Context, r openmessaging.RouteConfig) error {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "UpdateRoute", ctx, r)
+	ret0, _ := ret[0].(error)
+	return ret0
+}
+
+// UpdateRoute indicates an expected call of UpdateRoute.
+func (mr *MockResourcesMockRecorder) UpdateRoute(ctx, r interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "UpdateRoute", reflect.TypeOf((*MockResources)(nil).UpdateRoute), ctx, r)
+}

@@ -111,8 +111,16 @@ func (c *conn) NewReceiver(ctx context.Context, cfg spi.ReceiverConfig) (spi.Rec
 	if cfg.Lease <= 0 {
 		return nil, om.NewError(om.CodeBadParameter, op, cfg.Queue, "the lease %v is not positive", cfg.Lease)
 	}
+	if cfg.Filter != (om.Filter{}) {
+		if err := c.s.need(om.CapFilter, op, cfg.Queue); err != nil {
+			return nil, err
+		}
+	}
 	g, err := q.group(op, cfg.Group, cfg.Start)
 	if err != nil {
+		return nil, err
+	}
+	if err := g.setFilter(op, cfg.Filter); err != nil {
 		return nil, err
 	}
 	r := &receiver{conn: c, group: g, queue: cfg.Queue, lease: cfg.Lease}

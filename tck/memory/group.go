@@ -16,6 +16,8 @@ type group struct {
 	parts       []*progress // by partition
 	receivers   map[*receiver]bool
 	turn        int // the partition that is looked at first
+	config      om.Filter
+	filter      filter // of config
 	redelivered int64
 }
 
@@ -60,6 +62,22 @@ func (q *queue) group(op, name string, start om.Position) (*group, error) {
 	return g, nil
 }
 
+// setFilter changes the filter when it is another one.
+func (g *group) setFilter(op string, f om.Filter) error {
+	if f == g.config {
+		return nil
+	}
+	parsed, err := newFilter(op, g.q.config.Name, f)
+	if err != nil {
+		return err
+	}
+	if len(g.receivers) > 0 {
+		return om.NewError(om.CodeBadParameter, op, g.q.config.Name, "other consumers of the group %s have the filter %q; use the same one, or another group", g.name, g.config.Expression)
+	}
+	g.config, g.filter = f, parsed
+	return nil
+}
+
 // seek moves the group to a position and forgets what it knew.
 func (g *group) seek(to om.Position) {
 	g.endLeases()
@@ -101,6 +119,9 @@ func (g *group) ready(now time.Time, max int) (out []ready) {
 				return out
 			}
 			m := log.message(at)
+			if p.states[at] == nil && !g.filter.matches(m.m) {
+				p.states[at] = &state{settled: true}
+			}
 			if st := p.states[at]; !m.shown(now) || st != nil && (st.settled || st.lease != nil || st.due.After(now)) {
 				continue
 			}

@@ -105,9 +105,7 @@ func (q *queue) add(m *om.Message, partition int32) (offset int64) {
 	q.priorities = q.priorities || priorityOf(m) != unset
 	q.s.wake()
 	for _, r := range q.s.routesFrom(q) {
-		if r.filter.matches(m) {
-			r.target.add(m, r.target.choose(m, r.target.nextTurn))
-		}
+		r.copy(m)
 	}
 	return offset
 }

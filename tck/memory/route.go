@@ -8,7 +8,7 @@ import (
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 )
 
-// route has messages of one queue copied to another from its creation on.
+// route has messages of one queue copied to another.
 type route struct {
 	config         om.RouteConfig
 	source, target *queue
@@ -23,6 +23,32 @@ func (s *System) routesFrom(q *queue) (out []*route) {
 		}
 	}
 	return out
+}
+
+// copy copies a message to the target when it matches.
+func (r *route) copy(m *om.Message) {
+	if !r.filter.matches(m) {
+		return
+	}
+	if len(r.config.Operators) > 0 {
+		m = copyIn(m)
+		for _, o := range r.config.Operators {
+			maps.Copy(m.Properties, o.Properties)
+			for _, k := range o.Keys {
+				delete(m.Properties, k)
+			}
+		}
+	}
+	r.target.add(m, r.target.choose(m, r.target.nextTurn))
+}
+
+// begin copies what the source holds from the route's start on.
+func (r *route) begin() {
+	for _, p := range r.source.parts {
+		for _, m := range p.log[p.resolve(r.config.Start)-p.begin:] {
+			r.copy(m.m)
+		}
+	}
 }
 
 // leads reports whether messages of one queue come to another.
@@ -44,35 +70,70 @@ func (c *conn) CreateRoute(ctx context.Context, r om.RouteConfig) error {
 		return err
 	}
 	defer c.s.mu.Unlock()
-	if err := checkName(op, "route", r.Name); err != nil {
-		return err
-	}
 	if c.s.routes[r.Name] != nil {
 		return om.NewError(om.CodeDestinationExists, op, r.Name, "a route of that name is there; choose another name")
 	}
-	source, err := c.s.queue(op, r.Source)
+	made, err := c.newRoute(op, r)
 	if err != nil {
 		return err
+	}
+	c.s.routes[r.Name] = made
+	made.begin()
+	return nil
+}
+
+func (c *conn) UpdateRoute(ctx context.Context, r om.RouteConfig) error {
+	const op = "update route"
+	if err := c.begin(ctx, om.CapRouting, op, r.Name); err != nil {
+		return err
+	}
+	defer c.s.mu.Unlock()
+	old := c.s.routes[r.Name]
+	if old == nil {
+		return om.NewError(om.CodeDestinationNotFound, op, r.Name, "no route of that name is there")
+	}
+	delete(c.s.routes, r.Name) // a cycle through the old one is none
+	r.Source, r.Start = old.config.Source, old.config.Start
+	made, err := c.newRoute(op, r)
+	if err != nil {
+		made = old
+	}
+	c.s.routes[r.Name] = made
+	return err
+}
+
+// newRoute checks a route and makes it.
+func (c *conn) newRoute(op string, r om.RouteConfig) (*route, error) {
+	if err := checkName(op, "route", r.Name); err != nil {
+		return nil, err
+	}
+	source, err := c.s.queue(op, r.Source)
+	if err != nil {
+		return nil, err
 	}
 	target, err := c.s.queue(op, r.Target)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	for _, o := range r.Operators {
+		if o.Type != om.OperatorSet && o.Type != om.OperatorDrop {
+			return nil, om.NewError(om.CodeUnsupported, op, r.Name, "there is no operator %q", o.Type)
+		}
 	}
 	if r.Filter != (om.Filter{}) {
 		if err := c.s.need(om.CapFilter, op, r.Name); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	f, err := newFilter(op, r.Name, r.Filter)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if c.s.leads(target, source) {
-		return om.NewError(om.CodeBadParameter, op, r.Name, "messages would go round in a circle, because %s leads to %s already", r.Target, r.Source)
+		return nil, om.NewError(om.CodeBadParameter, op, r.Name, "messages would go round in a circle, because %s leads to %s already", r.Target, r.Source)
 	}
 	r.Source, r.Target = source.config.Name, target.config.Name
-	c.s.routes[r.Name] = &route{r, source, target, f}
-	return nil
+	return &route{r, source, target, f}, nil
 }
 
 func (c *conn) DeleteRoute(ctx context.Context, name string) error {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -208,6 +209,11 @@ func TestRequests(t *testing.T) {
 		{`"op":"create_route","handle":9,"route":{"name":"r","source":"a","target":"b"}`, func() error {
 			return c.CreateRoute(ctx, om.RouteConfig{Name: "r", Source: "a", Target: "b"})
 		}},
+		{`"op":"update_route","handle":9,"route":{"name":"r","source":"a","target":"b","filter":{"type":"tag","expression":"x"},"start":{"at":"end"},"operators":[{"type":"set","properties":{"k":{"t":"bool","v":true}}},{"type":"drop","keys":["x"]}]}`, func() error {
+			return c.UpdateRoute(ctx, om.RouteConfig{Name: "r", Source: "a", Target: "b", Filter: om.Tag("x"), Start: om.End(), Operators: []om.Operator{
+				om.SetProperties(om.Properties{"k": om.Bool(true)}), om.DropProperties("x"),
+			}})
+		}},
 		{`"op":"delete_route","handle":9,"name":"r"`, func() error { return c.DeleteRoute(ctx, "r") }},
 		{`"op":"routes","handle":9`, func() error { _, err := c.Routes(ctx); return err }},
 		{`"op":"request","handle":9,"message":{"destination":"q","body":"aGk="}`, func() error { _, err := c.Request(ctx, m); return err }},
@@ -235,7 +241,7 @@ func TestAnswers(t *testing.T) {
 	if p := values(a.Partitions); p[0] != (om.PartitionInfo{Queue: "q", Partition: 1, Begin: 2, End: 1<<63 - 1}) {
 		t.Error(p)
 	}
-	if r := values(a.Routes); r[0] != (om.RouteConfig{Name: "r", Source: "a", Target: "b", Filter: om.Tag("x")}) {
+	if r := values(a.Routes); !reflect.DeepEqual(r[0], om.RouteConfig{Name: "r", Source: "a", Target: "b", Filter: om.Tag("x")}) {
 		t.Error(r)
 	}
 	g := values(a.Groups)[0]

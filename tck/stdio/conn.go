@@ -59,7 +59,7 @@ func (c *conn) NewReceiver(ctx context.Context, cfg spi.ReceiverConfig) (spi.Rec
 	const op = "bind"
 	a, err := c.call(ctx, op, cfg.Queue, &request{
 		Op: "receiver", Handle: c.handle, Queue: cfg.Queue, Group: cfg.Group,
-		Position: wirePosition(cfg.Start), LeaseMS: lasting(cfg.Lease),
+		Position: wirePosition(cfg.Start), Filter: wireFilter(cfg.Filter), LeaseMS: lasting(cfg.Lease),
 	})
 	if err != nil {
 		return nil, err

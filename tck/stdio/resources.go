@@ -126,12 +126,12 @@ func (c *conn) SetFilter(ctx context.Context, queue string, f om.Filter) error {
 }
 
 func (c *conn) CreateRoute(ctx context.Context, r om.RouteConfig) error {
-	w := route{Name: r.Name, Source: r.Source, Target: r.Target}
-	if r.Filter != (om.Filter{}) {
-		f := filter(r.Filter)
-		w.Filter = &f
-	}
-	_, err := c.do(ctx, "create route", r.Name, &request{Op: "create_route", Route: &w})
+	_, err := c.do(ctx, "create route", r.Name, &request{Op: "create_route", Route: wireRoute(r)})
+	return err
+}
+
+func (c *conn) UpdateRoute(ctx context.Context, r om.RouteConfig) error {
+	_, err := c.do(ctx, "update route", r.Name, &request{Op: "update_route", Route: wireRoute(r)})
 	return err
 }
 

@@ -175,16 +175,58 @@ type filter struct {
 }
 
 type route struct {
-	Name   string  `json:"name"`
-	Source string  `json:"source"`
-	Target string  `json:"target"`
-	Filter *filter `json:"filter,omitempty"`
+	Name      string     `json:"name"`
+	Source    string     `json:"source"`
+	Target    string     `json:"target"`
+	Filter    *filter    `json:"filter,omitempty"`
+	Start     *position  `json:"start,omitempty"`
+	Operators []operator `json:"operators,omitempty"`
+}
+
+type operator struct {
+	Type       string     `json:"type"`
+	Properties properties `json:"properties,omitempty"`
+	Keys       []string   `json:"keys,omitempty"`
+}
+
+func (o operator) value() om.Operator {
+	v := om.Operator{Type: om.OperatorType(o.Type), Keys: o.Keys}
+	if o.Properties != nil {
+		v.Properties = o.Properties.value()
+	}
+	return v
+}
+
+// wireFilter returns nil for no filter.
+func wireFilter(f om.Filter) *filter {
+	if f == (om.Filter{}) {
+		return nil
+	}
+	w := filter(f)
+	return &w
+}
+
+func wireRoute(r om.RouteConfig) *route {
+	w := &route{Name: r.Name, Source: r.Source, Target: r.Target, Filter: wireFilter(r.Filter)}
+	if !r.Start.IsBegin() {
+		w.Start = wirePosition(r.Start)
+	}
+	for _, o := range r.Operators {
+		w.Operators = append(w.Operators, operator{string(o.Type), toWire(o.Properties), o.Keys})
+	}
+	return w
 }
 
 func (r route) value() om.RouteConfig {
 	c := om.RouteConfig{Name: r.Name, Source: r.Source, Target: r.Target}
 	if r.Filter != nil {
 		c.Filter = om.Filter(*r.Filter)
+	}
+	if r.Start != nil {
+		c.Start = r.Start.value()
+	}
+	if len(r.Operators) > 0 {
+		c.Operators = values(r.Operators)
 	}
 	return c
 }
@@ -209,6 +251,19 @@ func wirePosition(p om.Position) *position {
 		return &position{At: "end"}
 	}
 	return &position{At: "begin"}
+}
+
+// value returns Begin for a place that the protocol does not know.
+func (p position) value() om.Position {
+	switch {
+	case p.At == "end":
+		return om.End()
+	case p.At == "offset" && p.Offset != nil:
+		return om.AtOffset(*p.Offset)
+	case p.At == "time" && p.Time != nil:
+		return om.AtTime(time.UnixMilli(*p.Time))
+	}
+	return om.Begin()
 }
 
 // millis returns the milliseconds since 1970 UTC, nil for the zero time.
