@@ -89,6 +89,8 @@ type GroupInfo struct {
 	InFlight  int64 // messages delivered and not settled
 	// Lost counts messages that retention removed before the group settled them.
 	Lost int64
+	// Expired counts messages that expired before the group received them.
+	Expired int64
 	// Redelivered counts deliveries beyond the first since the provider started.
 	Redelivered int64
 	// OldestLease is when the next lease ends, zero when nothing is in flight.

@@ -270,7 +270,7 @@ var orderCases = table{
 }
 
 // keyed sends n messages for each of some keys, mixed, by single sends and
-// batches, and returns what is received.
+// batches, and returns what is received and acknowledged.
 func (t *trial) keyed(q string, keys []string, n int) []*om.Delivery {
 	p := t.Producer()
 	var batch []*om.Message
@@ -289,7 +289,7 @@ func (t *trial) keyed(q string, keys []string, n int) []*om.Delivery {
 			t.NoError(err, "send a batch")
 		}
 	}
-	return t.ReceiveN(t.Pull([]string{q}), n*len(keys))
+	return t.ReceiveAndAck(t.Pull([]string{q}), n*len(keys))
 }
 
 func (t *trial) manyPartitions() string {

@@ -68,6 +68,16 @@ func (t *trial) ReceiveWithin(c om.PullConsumer, d time.Duration) *om.Delivery {
 
 // ReceiveN returns the next n deliveries.
 func (t *trial) ReceiveN(c om.PullConsumer, n int) []*om.Delivery {
+	return t.receiveN(c, n, func(...*om.Delivery) {})
+}
+
+// ReceiveAndAck returns the next n deliveries and acknowledges them as they
+// come: systems may hold messages of a key back until the one before is settled.
+func (t *trial) ReceiveAndAck(c om.PullConsumer, n int) []*om.Delivery {
+	return t.receiveN(c, n, func(ds ...*om.Delivery) { t.Ack(c, ds...) })
+}
+
+func (t *trial) receiveN(c om.PullConsumer, n int, each func(...*om.Delivery)) []*om.Delivery {
 	var ds []*om.Delivery
 	deadline := time.Now().Add(t.Arrive)
 	for len(ds) < n {
@@ -78,6 +88,7 @@ func (t *trial) ReceiveN(c om.PullConsumer, n int) []*om.Delivery {
 			t.Fatalf("%d of %d messages came within %v: %v", len(ds), n, t.Arrive, bodies(ds))
 		}
 		t.NoError(err, "receive")
+		each(got...)
 		ds = append(ds, got...)
 	}
 	return ds

@@ -13,6 +13,7 @@ import (
 	"context"
 	_ "embed"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -92,7 +93,57 @@ func run(ctx context.Context, url string) (err error) {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return counts.print(published)
+	counts.table()
+	if err := strongest(ctx, ap, events); err != nil {
+		return err
+	}
+	return counts.conclude(published)
+}
+
+// strong is what the second group wants to know about.
+const strong = "mag >= 4.5 AND place IS NOT NULL"
+
+// strongest consumes the strong earthquakes alone, with a group that has a
+// filter, and prints the first five. Systems without filters are passed over.
+func strongest(ctx context.Context, ap om.AccessPoint, events []event) (err error) {
+	consumer, err := ap.NewPullConsumer(ctx, om.WithGroup("strong"), om.WithFilter(om.SQL(strong)))
+	if err != nil {
+		return err
+	}
+	defer func() { err = cmp.Or(err, consumer.Close(context.Background())) }()
+	if err := consumer.Bind(ctx, queue); errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	expected := 0
+	for _, e := range events {
+		if e.Mag >= 4.5 {
+			expected++
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	var got []*om.Delivery
+	for len(got) < expected {
+		ds, err := consumer.ReceiveBatch(ctx, expected)
+		if err == nil {
+			err = consumer.Ack(ctx, ds...)
+		}
+		if err != nil {
+			return fmt.Errorf("%d of %d strong earthquakes came: %w", len(got), expected, err)
+		}
+		got = append(got, ds...)
+	}
+	magnitude := func(d *om.Delivery) float64 { return d.Properties.GetFloat64("mag", 0) }
+	slices.SortFunc(got, func(a, b *om.Delivery) int {
+		return cmp.Or(cmp.Compare(magnitude(b), magnitude(a)), a.BornAt.Compare(b.BornAt))
+	})
+	fmt.Printf("\n%d strong earthquakes (%s), the greatest:\n", len(got), strong)
+	for _, d := range got[:min(5, len(got))] {
+		fmt.Printf("  %.1f  %s\n", magnitude(d), d.Properties.GetString("place", ""))
+	}
+	return nil
 }
 
 // event is a line of the feed. Felt is how many people reported it, where any did.
@@ -125,9 +176,9 @@ func (e event) message() *om.Message {
 	m := om.NewMessage(queue, e.line)
 	m.Properties["id"] = om.String(e.ID)
 	m.Properties["net"] = om.String(e.Net)
-	m.Properties["magnitude"] = om.Double(e.Mag)
+	m.Properties["mag"] = om.Double(e.Mag)
 	m.Properties["place"] = om.String(e.Place)
-	m.Properties["born-time"] = om.Long(e.Time)
+	m.Properties["time"] = om.Long(e.Time)
 	m.Properties["tsunami"] = om.Bool(e.Tsunami != 0)
 	if e.Felt != nil {
 		m.Properties["felt"] = om.Integer(*e.Felt)
@@ -200,7 +251,7 @@ func (t *tally) add(_ context.Context, d *om.Delivery) error {
 	if p.GetBool("tsunami", false) {
 		n.tsunamis++
 	}
-	if mag := p.GetFloat64("magnitude", 0); mag > n.greatest {
+	if mag := p.GetFloat64("mag", 0); mag > n.greatest {
 		n.greatest, n.place = mag, p.GetString("place", "")
 	}
 	if len(t.seen) == t.expected {
@@ -209,8 +260,8 @@ func (t *tally) add(_ context.Context, d *om.Delivery) error {
 	return nil
 }
 
-// print shows the table, and returns an error when anything is missing.
-func (t *tally) print(published int) error {
+// table shows what came of each network.
+func (t *tally) table() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	nets := make([]*network, 0, len(t.nets))
@@ -224,6 +275,12 @@ func (t *tally) print(published int) error {
 		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%.1f\t%s\n", n.name, n.events, n.felt, n.tsunamis, n.greatest, n.place)
 	}
 	_ = w.Flush()
+}
+
+// conclude prints the last line, and returns an error when anything is missing.
+func (t *tally) conclude(published int) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	received, duplicates := len(t.seen), 0
 	for _, times := range t.seen {
 		duplicates += times - 1

@@ -10,7 +10,7 @@ import (
 )
 
 // conn implements spi.Conn, spi.Admin, spi.Describer, spi.Seeker, spi.Streamer,
-// spi.Pinger and spi.Asser.
+// spi.Filterer, spi.Router, spi.Pinger and spi.Asser.
 type conn struct {
 	broker       *broker.Broker
 	capabilities om.Capabilities
@@ -23,9 +23,9 @@ type conn struct {
 	closeErr  error
 }
 
-func newConn(b *broker.Broker, capabilities om.Capabilities, release func() error) *conn {
+func newConn(b *broker.Broker, release func() error) *conn {
 	return &conn{
-		broker: b, capabilities: capabilities, release: release,
+		broker: b, capabilities: b.Capabilities(), release: release,
 		receivers: make(map[*receiver]bool), closed: make(chan struct{}),
 	}
 }
@@ -53,7 +53,7 @@ func (c *conn) NewReceiver(ctx context.Context, cfg spi.ReceiverConfig) (spi.Rec
 	if err := c.begin(ctx, "bind", cfg.Queue); err != nil {
 		return nil, err
 	}
-	br, err := c.broker.NewReceiver(ctx, cfg.Queue, cfg.Group, cfg.Start, cfg.Lease)
+	br, err := c.broker.NewReceiver(ctx, broker.ReceiverConfig(cfg))
 	if err != nil {
 		return nil, err
 	}
@@ -218,7 +218,7 @@ func (c *conn) ReadAt(ctx context.Context, queue string, partition int32, offset
 	if err != nil {
 		return nil, err
 	}
-	return decode(spans, queue, c.broker.Host(), false)
+	return c.decode(spans, queue)
 }
 
 func (c *conn) Await(ctx context.Context, queue string, partition int32, offset int64) error {
@@ -227,4 +227,39 @@ func (c *conn) Await(ctx context.Context, queue string, partition int32, offset 
 		return err
 	}
 	return q.Await(ctx, partition, offset)
+}
+
+func (c *conn) SetFilter(ctx context.Context, queue string, f om.Filter) error {
+	if err := c.begin(ctx, "set filter", queue); err != nil {
+		return err
+	}
+	return c.broker.SetFilter(ctx, queue, f)
+}
+
+func (c *conn) CreateRoute(ctx context.Context, r om.RouteConfig) error {
+	if err := c.begin(ctx, "create route", r.Name); err != nil {
+		return err
+	}
+	return c.broker.CreateRoute(ctx, r)
+}
+
+func (c *conn) UpdateRoute(ctx context.Context, r om.RouteConfig) error {
+	if err := c.begin(ctx, "update route", r.Name); err != nil {
+		return err
+	}
+	return c.broker.UpdateRoute(ctx, r)
+}
+
+func (c *conn) DeleteRoute(ctx context.Context, name string) error {
+	if err := c.begin(ctx, "delete route", name); err != nil {
+		return err
+	}
+	return c.broker.DeleteRoute(ctx, name)
+}
+
+func (c *conn) Routes(ctx context.Context) ([]om.RouteConfig, error) {
+	if err := c.begin(ctx, "list routes", ""); err != nil {
+		return nil, err
+	}
+	return c.broker.Routes(), nil
 }

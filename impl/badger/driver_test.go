@@ -96,7 +96,7 @@ func TestG40_capability_honest(t *testing.T) {
 		if !power[spi.Asser](t, c).As(&b) || b == nil || power[spi.Asser](t, c).As(new(int)) {
 			t.Error("As")
 		}
-		for _, undeclared := range []om.Capability{om.CapDelay, om.CapExpire, om.CapTransaction, om.CapFilter, om.CapQoS1, om.CapDeadLetter} {
+		for _, undeclared := range []om.Capability{om.CapDelay, om.CapTransaction, om.CapQoS2, om.CapDeadLetter} {
 			if caps.Has(undeclared) {
 				t.Errorf("%s is declared", undeclared)
 			}
@@ -107,10 +107,9 @@ func TestG40_capability_honest(t *testing.T) {
 func TestR028_unsupported_is_said_per_message(t *testing.T) {
 	c := withQueue(t, memory, 2)
 	for name, change := range map[string]func(*om.Message){
-		"qos":         func(m *om.Message) { m.QoS = om.AtMostOnce },
+		"qos":         func(m *om.Message) { m.QoS = om.ExactlyOnce },
 		"compression": func(m *om.Message) { m.Compression = "gzip" },
 		"delay":       func(m *om.Message) { m.Ext.Delay = time.Second },
-		"expiry":      func(m *om.Message) { m.Ext.ExpireAt = time.Now().Add(time.Hour) },
 		"priority":    func(m *om.Message) { m.Ext.Priority = 7 },
 	} {
 		bad := message(name)

@@ -35,12 +35,18 @@ type Broker struct {
 	commits *committer
 	pending *semaphore.Weighted
 	epoch   uint32 // how often the store was opened; fences receipts of earlier lives
+	memory  bool
+	recent  recent // the committer's own
 
 	mu         sync.RWMutex
 	namespaces map[string]bool
 	queues     map[string]*Queue // by "namespace://queue"
 	logs       map[uint64]logOwner
+	routes     map[string]*route
 	ids        idsRecord
+
+	ctx    context.Context // of what runs in the background
+	cancel context.CancelFunc
 
 	closing sync.Once
 	closed  chan struct{}
@@ -71,15 +77,18 @@ func Open(cfg Config) (*Broker, error) {
 		return nil, storeError(err, "open", cfg.Store.Path)
 	}
 	b := &Broker{
-		store: st, host: cfg.Host, log: cfg.Logger,
+		store: st, host: cfg.Host, log: cfg.Logger, memory: cfg.Store.Memory,
 		pending:    semaphore.NewWeighted(pendingBytes),
 		namespaces: make(map[string]bool),
 		queues:     make(map[string]*Queue),
 		logs:       make(map[uint64]logOwner),
+		routes:     make(map[string]*route),
 		closed:     make(chan struct{}),
 	}
+	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.commits = newCommitter(b)
 	if err := b.load(); err != nil {
+		b.cancel()
 		return nil, errors.Join(storeError(err, "open", cfg.Store.Path), st.Close())
 	}
 	b.done.Go(b.commits.run)
@@ -88,6 +97,9 @@ func Open(cfg Config) (*Broker, error) {
 	}
 	if err := b.submit(context.Background(), &openBroker{}); err != nil {
 		return nil, errors.Join(err, b.Close())
+	}
+	for _, r := range b.routes {
+		b.startRoute(r)
 	}
 	return b, nil
 }
@@ -117,6 +129,7 @@ func (b *Broker) Close() (err error) {
 			q.closeReceivers()
 		}
 		close(b.closed)
+		b.cancel()
 		b.commits.stop()
 		b.done.Wait()
 		for _, q := range queues {
@@ -144,6 +157,20 @@ func (b *Broker) Host() string { return b.host }
 
 // StoreID returns the identity of the store, empty in memory.
 func (b *Broker) StoreID() string { return b.store.ID() }
+
+// Capabilities returns what the broker does beyond the core. It is durable
+// unless it lies in memory.
+func (b *Broker) Capabilities() om.Capabilities {
+	all := om.Capabilities{
+		om.CapPersistent,
+		om.CapAdmin, om.CapBroadcast, om.CapDeliveryCount, om.CapExpire, om.CapExtIDs, om.CapFilter, om.CapLease, om.CapLimits, om.CapMetadata,
+		om.CapNack, om.CapNested, om.CapOrderKey, om.CapPartitions, om.CapQoS1, om.CapRouting, om.CapSeek, om.CapStoreInfo, om.CapStream,
+	}
+	if b.memory {
+		return all[1:]
+	}
+	return all
+}
 
 // Ping makes an empty commit and so tells whether the broker can store.
 func (b *Broker) Ping(ctx context.Context) error { return b.submit(ctx, &ping{}) }

@@ -19,6 +19,8 @@ const (
 	keyQueue     = "q/"  // + queue id
 	keyGroup     = "g/"  // + queue id, name
 	keyProgress  = "p/"  // + queue id, partition, group name
+	keyRoute     = "r/"  // + name
+	keyCursors   = "rc/" // + route name
 )
 
 // idsRecord counts what must never be used twice.
@@ -33,14 +35,14 @@ func (r idsRecord) put(tx *transaction) { tx.batch.Put(keyIDs, encode(r)) }
 
 // queueRecord is the stored form of a queue.
 type queueRecord struct {
-	_msgpack    struct{} `msgpack:",as_array"` //lint:ignore U1000 msgpack reads it
-	ID          uint64
-	Namespace   string
-	Name        string
-	Partitions  int
-	FirstLog    uint64 // the logs of the partitions have consecutive numbers
-	Created     int64  // milliseconds since 1970 UTC
-	Description string
+	ID          uint64       `msgpack:"id"`
+	Namespace   string       `msgpack:"namespace"`
+	Name        string       `msgpack:"name"`
+	Partitions  int          `msgpack:"partitions"`
+	FirstLog    uint64       `msgpack:"first_log"` // the logs of the partitions have consecutive numbers
+	Created     int64        `msgpack:"created"`   // milliseconds since 1970 UTC
+	Description string       `msgpack:"description,omitempty"`
+	Filter      filterRecord `msgpack:"filter,omitempty"`
 }
 
 // encode encodes a record; records always can be encoded.
@@ -153,6 +155,11 @@ func (c *deleteQueue) apply(b *Broker, tx *transaction) error {
 	q.deleted = true
 	for _, g := range q.groups {
 		g.remove(tx)
+	}
+	for _, r := range b.routes {
+		if r.source == q || r.target == q {
+			r.remove(tx)
+		}
 	}
 	q.wakeReaders()
 	q.mu.Unlock()

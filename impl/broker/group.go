@@ -16,6 +16,8 @@ import (
 type group struct {
 	queue       *Queue
 	name        string
+	record      groupRecord
+	selector    *selector   // of record.Filter
 	parts       []*progress // by partition
 	receivers   map[*Receiver]bool
 	waiting     []waiter // in the order in which they began to wait
@@ -39,12 +41,15 @@ type progress struct {
 	settled ranges // beyond cursor
 	counts  ranges // of unsettled offsets: deliveries that ended unsettled
 	lost    int64  // offsets that retention dropped unsettled
+	expired int64  // offsets that were not delivered in time
 
 	// In memory.
 	next     int64  // the first offset that no receiver has looked at in this life
 	looking  bool   // a receiver reads the record at next
+	recheck  int64  // what is ready before it was chosen by another filter
 	ready    ranges // below next and to be delivered; N is 1
 	inFlight int64  // offsets under a lease or waiting for a delayed redelivery
+	keys     keyOrder
 
 	// generation counts the seeks: commands made before a seek mean nothing
 	// after it.
@@ -53,8 +58,8 @@ type progress struct {
 
 // groupRecord is the stored form of a group.
 type groupRecord struct {
-	_msgpack struct{} `msgpack:",as_array"` //lint:ignore U1000 msgpack reads it
-	Created  int64    // milliseconds since 1970 UTC
+	Created int64        `msgpack:"created"` // milliseconds since 1970 UTC
+	Filter  filterRecord `msgpack:"filter,omitempty"`
 }
 
 // progressRecord is the stored form of a progress.
@@ -64,6 +69,7 @@ type progressRecord struct {
 	Lost     int64
 	Settled  []int64
 	Counts   []int64
+	Expired  int64
 }
 
 func groupKey(q *Queue, name string) string {
@@ -75,7 +81,7 @@ func (p *progress) key() string {
 }
 
 func (p *progress) encode() []byte {
-	return encode(progressRecord{Cursor: p.cursor, Lost: p.lost, Settled: p.settled.flat(), Counts: p.counts.flat()})
+	return encode(progressRecord{Cursor: p.cursor, Lost: p.lost, Settled: p.settled.flat(), Counts: p.counts.flat(), Expired: p.expired})
 }
 
 func newGroup(q *Queue, name string) *group {
@@ -94,11 +100,12 @@ func loadGroup(queues map[uint64]*Queue, key string, value []byte) error {
 	if _, err := fmt.Sscanf(idText, "%016x", &id); err != nil || !ok || queues[id] == nil {
 		return damaged(key, fmt.Errorf("a group of a queue that is not there"))
 	}
-	if err := decode(key, value, new(groupRecord)); err != nil {
-		return err
+	g := newGroup(queues[id], name)
+	err := decode(key, value, &g.record)
+	if err == nil {
+		g.selector, err = g.record.Filter.selector(name)
 	}
-	newGroup(queues[id], name)
-	return nil
+	return err
 }
 
 func loadProgress(queues map[uint64]*Queue, key string, value []byte) error {
@@ -125,7 +132,7 @@ func loadProgress(queues map[uint64]*Queue, key string, value []byte) error {
 	if !ok1 || !ok2 || r.Cursor < 0 || r.Cursor > q.partitions[partition].next {
 		return damaged(key, fmt.Errorf("progress that cannot be"))
 	}
-	p.cursor, p.lost, p.next = r.Cursor, r.Lost, r.Cursor
+	p.cursor, p.lost, p.expired, p.next = r.Cursor, r.Lost, r.Expired, r.Cursor
 	return nil
 }
 
@@ -139,6 +146,9 @@ func (p *progress) settle(from, to int64) {
 		p.settled = p.settled[1:]
 	}
 	p.next = max(p.next, p.cursor)
+	if len(p.keys.lines) > 0 {
+		p.keys.settled(from, to, func(at int64) bool { return p.isSettled(at, at+1) }, func(at int64) { p.ready.add(at, at+1) })
+	}
 }
 
 // again has offsets delivered again, except those that retention has dropped
@@ -158,7 +168,7 @@ func (p *progress) isSettled(from, to int64) bool {
 // moveTo makes offset the cursor and forgets everything else.
 func (p *progress) moveTo(offset int64) {
 	p.cursor, p.next = offset, offset
-	p.settled, p.counts, p.ready = nil, nil, nil
+	p.settled, p.counts, p.ready, p.keys = nil, nil, nil, keyOrder{}
 	for id, l := range p.group.leases {
 		if l.progress == p {
 			p.group.drop(id)
@@ -184,19 +194,34 @@ func (p *progress) hasNext(end int64) bool {
 	for p.next < end {
 		settled, run := p.settled.at(p.next, end)
 		if settled == 0 {
-			return !p.looking && len(p.settled) <= maxHoles && p.inFlight < maxInFlight
+			return !p.looking && len(p.settled) <= maxHoles && p.inFlight+p.keys.behind < maxInFlight
 		}
 		p.next = run
 	}
 	return false
 }
 
-// offer has the offsets from next on delivered that are not settled.
-func (p *progress) offer(to int64) {
+// offer has the offsets from next on delivered that are neither settled nor
+// left out. Those with a key wait for their turn.
+func (p *progress) offer(to int64, s sifted) {
+	keys := s.keys
 	for p.next < to {
 		settled, run := p.settled.at(p.next, to)
 		if settled == 0 {
-			p.ready.add(p.next, run)
+			var out int32
+			if out, run = s.out(p.next, run); out == 0 {
+				for len(keys) > 0 && keys[0].offset < p.next {
+					keys = keys[1:]
+				}
+				for ; len(keys) > 0 && keys[0].offset < run; keys = keys[1:] {
+					p.ready.add(p.next, keys[0].offset)
+					p.next = keys[0].offset + 1
+					if p.keys.join(keys[0]) {
+						p.ready.add(keys[0].offset, p.next)
+					}
+				}
+				p.ready.add(p.next, run)
+			}
 		}
 		p.next = run
 	}
@@ -294,9 +319,10 @@ func (g *group) remove(tx *transaction) {
 
 // createGroup makes a group that begins at the given offsets.
 type createGroup struct {
-	queue   *Queue
-	name    string
-	cursors []int64
+	queue    *Queue
+	name     string
+	cursors  []int64
+	selector *selector
 }
 
 func (c *createGroup) apply(_ *Broker, tx *transaction) error {
@@ -313,7 +339,9 @@ func (c *createGroup) apply(_ *Broker, tx *transaction) error {
 			"the queue has %d groups and %d partitions, and the product cannot be more than %d; delete a group that is not needed", len(q.groups), len(q.partitions), MaxGroupPartitions)
 	}
 	g := newGroup(q, c.name)
-	tx.batch.Put(groupKey(q, c.name), encode(groupRecord{Created: tx.now}))
+	g.selector = c.selector
+	g.record = groupRecord{Created: tx.now, Filter: c.selector.record()}
+	tx.batch.Put(groupKey(q, c.name), encode(g.record))
 	for i, p := range g.parts {
 		p.cursor = min(max(c.cursors[i], q.partitions[i].begin), q.partitions[i].next)
 		p.next = p.cursor

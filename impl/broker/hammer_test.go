@@ -111,7 +111,7 @@ func testChunk(messages int) []byte {
 // its receiver now and then.
 func receiveUntilClosed(t *testing.T, ctx context.Context, b *Broker) {
 	for {
-		r, err := b.NewReceiver(ctx, "q", "g", om.Begin(), time.Minute)
+		r, err := b.NewReceiver(ctx, ReceiverConfig{Queue: "q", Group: "g", Lease: time.Minute})
 		if err != nil {
 			if !errors.Is(err, om.ErrClosed) {
 				t.Error(err)
@@ -163,12 +163,12 @@ func TestBiggestCommands(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range c.groups {
-			waits = append(waits, b.commits.submit(&createGroup{q, string(rune('a'+i%26)) + testName(i), make([]int64, c.partitions)}))
+			waits = append(waits, b.commits.submit(&createGroup{queue: q, name: string(rune('a'+i%26)) + testName(i), cursors: make([]int64, c.partitions)}))
 		}
 		if err := await(ctx, waits); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := b.NewReceiver(ctx, "q", "one-too-many", om.Begin(), time.Minute); !errors.Is(err, om.CodeBadParameter) {
+		if _, err := b.NewReceiver(ctx, ReceiverConfig{Queue: "q", Group: "one-too-many", Lease: time.Minute}); !errors.Is(err, om.CodeBadParameter) {
 			t.Error(err)
 		}
 		a := []Append{{Queue: q, Chunk: testChunk(5)}}

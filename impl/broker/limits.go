@@ -13,6 +13,9 @@ const (
 	MaxNamespaces      = 1000      // CodeMaxNamespaces
 	MaxQueues          = 10_000    // CodeMaxQueues
 	MaxPartitions      = 1024      // of a queue; CodeBadParameter
+	MaxRoutes          = 1000      // CodeBadParameter
+	MaxOperators       = 16        // of a route; CodeBadParameter
+	MaxOperatorSize    = 16 << 10  // of the keys and properties of one, bytes; CodeBadParameter
 	MaxGroupPartitions = 8_000     // groups times partitions of a queue; CodeBadParameter
 	MaxNameLength      = 255       // of names, bytes; CodeBadParameter
 	MaxDescription     = 4 << 10   // of a queue's description, bytes; CodeBadParameter

@@ -28,11 +28,20 @@ func (b *Broker) load() error {
 			if r.Partitions < 1 || r.Partitions > MaxPartitions {
 				return damaged(key, errors.New("a queue without partitions"))
 			}
-			queues[r.ID] = b.addQueue(r)
+			q := b.addQueue(r)
+			queues[r.ID] = q
+			var err error
+			if q.selector, err = r.Filter.selector(q.name); err != nil {
+				return damaged(key, err)
+			}
 		case kind+"/" == keyGroup:
 			progress = append(progress, func() error { return loadGroup(queues, key, value) })
 		case kind+"/" == keyProgress:
 			progress = append(progress, func() error { return loadProgress(queues, key, value) })
+		case kind+"/" == keyRoute:
+			progress = append(progress, func() error { return loadRoute(b, queues, key, value) })
+		case kind+"/" == keyCursors:
+			progress = append(progress, func() error { return loadCursors(b, key, value) })
 		default:
 			return damaged(key, errors.New("this program does not know such a key"))
 		}
@@ -53,7 +62,8 @@ func (b *Broker) load() error {
 			p.begin, p.end, p.next = begin, next, next
 		}
 	}
-	// "g/" sorts before "p/", so groups are made before their progress.
+	// "g/" sorts before "p/" and "r/" before "rc/", so groups and routes are
+	// made before their progress.
 	for _, f := range progress {
 		if err := f(); err != nil {
 			return err
@@ -86,6 +96,10 @@ func CheckState(key string, value []byte) error {
 		return decode(key, value, new(groupRecord))
 	case keyProgress:
 		return decode(key, value, new(progressRecord))
+	case keyRoute:
+		return decode(key, value, new(routeRecord))
+	case keyCursors:
+		return decode(key, value, new(cursorsRecord))
 	}
 	return damaged(key, errors.New("this program does not know such a key"))
 }

@@ -23,6 +23,7 @@ type model struct {
 
 type line struct {
 	body    string
+	key     string
 	settled bool
 	count   int       // deliveries that ended unsettled
 	holder  *Receiver // who has it now
@@ -35,6 +36,15 @@ func (m *model) each(f func(partition, offset int, l *line)) {
 			f(p, o, l)
 		}
 	}
+}
+
+// free reports whether a message may be delivered: nobody has it, and no
+// earlier one of its key is unsettled.
+func (m *model) free(partition, offset int) bool {
+	l := m.parts[partition][offset]
+	return !l.settled && l.holder == nil && !slices.ContainsFunc(m.parts[partition][:offset], func(before *line) bool {
+		return l.key != "" && before.key == l.key && !before.settled
+	})
 }
 
 func (m *model) count(is func(*line) bool) (n int) {
@@ -122,7 +132,7 @@ func (r *modelRun) open() {
 }
 
 func (r *modelRun) newReceiver() {
-	c, err := r.b.NewReceiver(context.Background(), "q", "g", om.Begin(), time.Hour)
+	c, err := r.b.NewReceiver(context.Background(), ReceiverConfig{Queue: "q", Group: "g", Lease: time.Hour})
 	r.ok(err)
 	r.receivers = append(r.receivers, c)
 }
@@ -151,7 +161,7 @@ func (r *modelRun) step() {
 	case "seek":
 		offset := rapid.Int64Range(0, 30).Draw(r.t, "offset")
 		r.ok(r.b.SeekGroup(context.Background(), "q", "g", om.AtOffset(offset)))
-		r.m.each(func(_, o int, l *line) { *l = line{body: l.body, settled: int64(o) < offset} })
+		r.m.each(func(_, o int, l *line) { *l = line{body: l.body, key: l.key, settled: int64(o) < offset} })
 	case "reopen":
 		r.ok(r.b.Close())
 		r.m.giveBack(nil)
@@ -169,8 +179,9 @@ func (r *modelRun) publish() {
 		body := fmt.Sprint(r.sent)
 		m := om.NewMessage("", []byte(body))
 		m.BornAt = time.Now()
+		m.Ext.MessageKey = rapid.SampledFrom([]string{"", "", "a", "b", "c"}).Draw(r.t, "key")
 		b.Add(m)
-		r.m.parts[p] = append(r.m.parts[p], &line{body: body})
+		r.m.parts[p] = append(r.m.parts[p], &line{body: body, key: m.Ext.MessageKey})
 		r.sent++
 	}
 	a := []Append{{Queue: r.q, Partition: int32(p), Chunk: b.Finish()}}
@@ -183,8 +194,12 @@ func (r *modelRun) publish() {
 
 func (r *modelRun) receive(c *Receiver) {
 	limit := rapid.IntRange(1, 20).Draw(r.t, "max")
-	free := func(l *line) bool { return !l.settled && l.holder == nil }
-	ready := r.m.count(free)
+	ready := 0
+	r.m.each(func(p, o int, _ *line) {
+		if r.m.free(p, o) {
+			ready++
+		}
+	})
 	if ready == 0 {
 		return // it would block
 	}
@@ -198,12 +213,12 @@ func (r *modelRun) receive(c *Receiver) {
 		for i, m := range ms {
 			offset := int(s.Base) + i
 			l := r.m.parts[s.Partition][offset]
-			if !free(l) || l.body != string(m.Body) || s.Delivery != l.count+1 {
+			if !r.m.free(int(s.Partition), offset) || l.body != string(m.Body) || s.Delivery != l.count+1 {
 				r.t.Fatalf("received %d/%d %q, delivery %d; the model has %+v", s.Partition, offset, m.Body, s.Delivery, l)
 			}
 			if l.count == 0 {
 				for o := range offset {
-					if before := r.m.parts[s.Partition][o]; free(before) && before.count == 0 {
+					if r.m.free(int(s.Partition), o) && r.m.parts[s.Partition][o].count == 0 {
 						r.t.Fatalf("received %d/%d before %d", s.Partition, offset, o)
 					}
 				}

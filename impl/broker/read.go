@@ -100,10 +100,15 @@ func (q *Queue) bounds(ctx context.Context, p *partition) (begin, end int64, gro
 	if q.deleted {
 		return 0, 0, nil, notFound("read", q.name)
 	}
+	return p.begin, p.end, q.grows(), nil
+}
+
+// grows returns what is closed when the queue grows; Queue.mu is held.
+func (q *Queue) grows() <-chan struct{} {
 	if q.grown == nil {
 		q.grown = make(chan struct{})
 	}
-	return p.begin, p.end, q.grown, nil
+	return q.grown
 }
 
 // wakeReaders wakes what waits for the queue to grow; Queue.mu is held.
@@ -142,7 +147,7 @@ func (b *Broker) SeekGroup(ctx context.Context, queue, group string, at om.Posit
 	if err != nil {
 		return err
 	}
-	return b.submit(ctx, &seekGroup{q, group, cursors})
+	return b.submit(ctx, &seekGroup{queue: q, name: group, cursors: cursors})
 }
 
 // DeleteGroup forgets a group; its receivers end.
@@ -174,6 +179,7 @@ func (g *group) info() om.GroupInfo {
 		info.Lag += lag
 		info.InFlight += p.inFlight
 		info.Lost += p.lost
+		info.Expired += p.expired
 	}
 	for _, l := range g.ends {
 		if l.receiver != nil && (info.OldestLease.IsZero() || l.ends.Before(info.OldestLease)) {

@@ -39,54 +39,77 @@ type Span struct {
 	Chunk     []byte // belongs to the caller; other spans may share it
 }
 
-// NewReceiver makes a receiver. The group is made, at start, when the queue does
-// not know it.
-func (b *Broker) NewReceiver(ctx context.Context, queue, groupName string, start om.Position, lease time.Duration) (*Receiver, error) {
-	q, err := b.Queue("bind", queue)
+// ReceiverConfig is what NewReceiver gets.
+type ReceiverConfig struct {
+	Queue string
+	Group string
+	Start om.Position // of a group that the queue does not know yet
+	// Filter is that of the group: the same as its other receivers have. The
+	// first one may change it.
+	Filter om.Filter
+	Lease  time.Duration
+}
+
+// NewReceiver makes a receiver. The group is made when the queue does not know
+// it.
+func (b *Broker) NewReceiver(ctx context.Context, c ReceiverConfig) (*Receiver, error) {
+	const op = "bind"
+	q, err := b.Queue(op, c.Queue)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkName("bind", "group", groupName); err != nil {
+	if err := checkName(op, "group", c.Group); err != nil {
 		return nil, err
 	}
-	if lease <= 0 {
-		return nil, om.NewError(om.CodeBadParameter, "bind", q.name, "the lease %v is not positive", lease)
+	if c.Lease <= 0 {
+		return nil, om.NewError(om.CodeBadParameter, op, q.name, "the lease %v is not positive", c.Lease)
+	}
+	s, err := newSelector(op, q.name, c.Filter)
+	if err != nil {
+		return nil, err
 	}
 	for {
-		if r, err := q.addReceiver(groupName, lease); r != nil || err != nil {
+		r, cmd, err := q.addReceiver(c, s)
+		if r != nil || err != nil {
 			return r, err
 		}
-		cursors, err := q.resolveAll(start)
-		if err != nil {
-			return nil, err
+		if cmd == nil {
+			cursors, err := q.resolveAll(c.Start)
+			if err != nil {
+				return nil, err
+			}
+			cmd = &createGroup{q, c.Group, cursors, s}
 		}
-		if err := b.submit(ctx, &createGroup{q, groupName, cursors}); err != nil {
+		if err := b.submit(ctx, cmd); err != nil {
 			return nil, err
 		}
 	}
 }
 
 // addReceiver adds a receiver to a group, or returns nil when there is no such
-// group.
-func (q *Queue) addReceiver(groupName string, lease time.Duration) (*Receiver, error) {
+// group, or its filter has to be changed first by a command.
+func (q *Queue) addReceiver(c ReceiverConfig, s *selector) (*Receiver, command, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.deleted {
-		return nil, notFound("bind", q.name)
+		return nil, nil, notFound("bind", q.name)
 	}
 	if q.b.isClosed() {
-		return nil, errClosed
+		return nil, nil, errClosed
 	}
-	g := q.groups[groupName]
+	g := q.groups[c.Group]
 	if g == nil {
-		return nil, nil
+		return nil, nil, nil
+	}
+	if g.selector.filter() != c.Filter {
+		return nil, &setGroupFilter{q, c.Group, s}, nil
 	}
 	r := &Receiver{
-		group: g, duration: lease, turn: len(g.receivers),
+		group: g, duration: c.Lease, turn: len(g.receivers),
 		ended: make(chan struct{}),
 	}
 	g.receivers[r] = true
-	return r, nil
+	return r, nil, nil
 }
 
 // Receive blocks until there are messages for the receiver and leases up to limit
@@ -116,8 +139,8 @@ func (r *Receiver) Receive(ctx context.Context, limit int) ([]Span, error) {
 			continue
 		case len(leases) > 0:
 			spans, err := r.read(leases, &seen)
-			if errors.Is(err, store.ErrDropped) {
-				continue // retention was faster and has settled them
+			if errors.Is(err, store.ErrDropped) || err == nil && len(spans) == 0 {
+				continue // retention was faster and has settled them, or a new filter leaves them out
 			}
 			return spans, err
 		}
@@ -138,6 +161,8 @@ type granted struct {
 	*lease
 	runs     ranges
 	delivery int
+	recheck  bool
+	once     ranges // to be settled before they are handed out
 }
 
 // take leases what is ready. When that is less than limit and more is allowed
@@ -172,13 +197,14 @@ func (r *Receiver) take(limit int64, more bool, wait waiter) (leases []granted, 
 	for i := range g.parts {
 		p := g.parts[(r.turn+i)%len(g.parts)]
 		for limit > 0 && len(p.ready) > 0 {
+			again := p.ready[0].From < p.recheck
 			runs, count := p.take(limit)
 			n := runs.count()
 			limit -= n
 			if count > 0 {
 				g.redelivered += n
 			}
-			leases = append(leases, granted{g.lease(p, r, slices.Clone(runs), ends), runs, int(count) + 1})
+			leases = append(leases, granted{g.lease(p, r, slices.Clone(runs), ends), runs, int(count) + 1, again, nil})
 		}
 	}
 	g.wakeForWork()
@@ -190,21 +216,28 @@ func (r *Receiver) look(p *progress, seen *recordReader) error {
 	q := r.group.queue
 	log := q.partitions[p.partition].log
 	q.mu.Lock()
-	at, generation := p.next, p.generation
+	at, generation, selectors := p.next, p.generation, r.group.selectors()
 	q.mu.Unlock()
 	rec, err := q.b.store.Read(log, at)
+	var s sifted
+	if err == nil {
+		s, err = sift(rec, at, selectors)
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	p.looking = false
 	defer r.group.wakeForWork()
-	if generation != p.generation || errors.Is(err, store.ErrDropped) {
-		return nil // a seek or retention was faster
+	if generation != p.generation || selectors != r.group.selectors() || errors.Is(err, store.ErrDropped) {
+		return nil // a seek, another filter or retention was faster
 	}
 	if err != nil {
 		return storeError(err, "receive", q.name)
 	}
 	seen.keep(log, rec)
-	p.offer(rec.End())
+	p.offer(rec.End(), s)
+	if len(s.left)+len(s.expired) > 0 {
+		r.group.pass(p, s.left, s.expired)
+	}
 	return nil
 }
 
@@ -227,16 +260,22 @@ func (r *Receiver) leaveLine(wait waiter) {
 func (r *Receiver) read(leases []granted, seen *recordReader) (spans []Span, err error) {
 	q := r.group.queue
 	seen.bytes = 0
-	for _, l := range leases {
+	for k := range leases {
+		l := &leases[k]
 		log := q.partitions[l.progress.partition].log
 		for i, run := range l.runs {
 			at := run.From
 			for at < run.To && err == nil && (seen.bytes < receiveBytes || len(spans) == 0) {
 				var s Span
-				if s, err = seen.span(q.b.store, log, at, run.To); err == nil {
-					s.Queue, s.Partition, s.Lease, s.Ends, s.Delivery = q.name, int32(l.progress.partition), l.id, l.ends, l.delivery
+				if s, err = seen.span(q.b.store, log, at, run.To); err != nil {
+					break
+				}
+				at = s.Base + int64(s.Count)
+				s.Queue, s.Partition, s.Lease, s.Ends, s.Delivery = q.name, int32(l.progress.partition), l.id, l.ends, l.delivery
+				if !l.recheck && s.Header.Flags&(chunk.HasExpiry|chunk.HasQoS) == 0 {
 					spans = append(spans, s)
-					at = s.Base + int64(s.Count)
+				} else if spans, err = r.check(spans, s, l); err != nil {
+					break
 				}
 			}
 			if at < run.To {
@@ -246,14 +285,89 @@ func (r *Receiver) read(leases []granted, seen *recordReader) (spans []Span, err
 			}
 		}
 	}
+	if err := r.spend(leases); err != nil {
+		return nil, err
+	}
 	if len(spans) == 0 {
 		return nil, storeError(err, "receive", q.name)
 	}
 	return spans, nil
 }
 
+// spend settles what is delivered at most once, before it is handed out.
+func (r *Receiver) spend(leases []granted) error {
+	c := &settle{group: r.group}
+	r.group.queue.mu.Lock()
+	for _, l := range leases {
+		for _, s := range l.once {
+			c.done = append(c.done, settled{progress: l.progress, generation: l.progress.generation, from: s.From, to: s.To})
+			r.group.settleLease(l.lease, s.From, s.To)
+		}
+	}
+	r.group.queue.mu.Unlock()
+	if len(c.done) == 0 {
+		return nil
+	}
+	return r.group.queue.b.submit(context.Background(), c)
+}
+
+// check appends the parts of a span that match the filters of now and have not
+// expired, and settles the others. It notes what is to be delivered at most
+// once.
+func (r *Receiver) check(spans []Span, s Span, l *granted) ([]Span, error) {
+	g := r.group
+	g.queue.mu.Lock()
+	selectors := g.selectors()
+	g.queue.mu.Unlock()
+	var left, gone ranges
+	begin := -1 // of the part that matches
+	part := func(end int) {
+		if begin >= 0 {
+			m := s
+			m.Base, m.Skip, m.Count = s.Base+int64(begin), s.Skip+begin, end-begin
+			spans = append(spans, m)
+			begin = -1
+		}
+	}
+	var v chunk.View
+	now := time.Now().UnixMilli()
+	w := chunk.Walk(s.Chunk, s.Header, s.Skip)
+	for i := 0; i < s.Count && w.Next(&v); i++ {
+		at := s.Base + int64(i)
+		if expired(&v, now) {
+			gone.add(at, at+1)
+		} else if !matches(&v, selectors) {
+			left.add(at, at+1)
+		} else {
+			if v.QoS == om.AtMostOnce {
+				l.once.add(at, at+1)
+			}
+			if begin < 0 {
+				begin = i
+			}
+			continue
+		}
+		part(i)
+	}
+	if err := w.Err(); err != nil {
+		return spans, err
+	}
+	part(s.Count)
+	if len(left)+len(gone) > 0 {
+		g.queue.mu.Lock()
+		defer g.queue.mu.Unlock()
+		if g.leases[l.id] == l.lease {
+			for _, o := range slices.Concat(left, gone) {
+				g.settleLease(l.lease, o.From, o.To)
+			}
+			g.pass(l.progress, left, gone)
+		}
+	}
+	return spans, nil
+}
+
 // putBack returns the end of a lease as if it had never been taken.
-func (r *Receiver) putBack(l granted, runs ranges) {
+func (r *Receiver) putBack(l *granted, runs ranges) {
 	g := r.group
 	g.queue.mu.Lock()
 	defer g.queue.mu.Unlock()

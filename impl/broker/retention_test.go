@@ -32,7 +32,7 @@ func TestRetentionDropsWhatIsInHand(t *testing.T) {
 			if err := b.CreateQueue(ctx, om.QueueConfig{Name: "q"}); err != nil {
 				t.Fatal(err)
 			}
-			r, err := b.NewReceiver(ctx, "q", "g", om.Begin(), 24*time.Hour)
+			r, err := b.NewReceiver(ctx, ReceiverConfig{Queue: "q", Group: "g", Lease: 24 * time.Hour})
 			if err != nil {
 				t.Fatal(err)
 			}

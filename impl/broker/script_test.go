@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -32,8 +33,8 @@ func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		synctest.Test(t, func(t *testing.T) {
 			s := newScript(t)
+			defer s.close()
 			datadriven.RunTest(t, path, func(_ *testing.T, d *datadriven.TestData) string { return s.run(d) })
-			s.close()
 		})
 	})
 }
@@ -99,6 +100,11 @@ func (s *script) run(d *datadriven.TestData) string {
 		"extend":       s.extend,
 		"read":         s.read,
 		"trim":         s.trim,
+		"set-filter":   s.setFilter,
+		"create-route": func(d *datadriven.TestData) string { return said(s.b.CreateRoute(s.ctx, s.route(d))) },
+		"update-route": func(d *datadriven.TestData) string { return said(s.b.UpdateRoute(s.ctx, s.route(d))) },
+		"delete-route": func(d *datadriven.TestData) string { return said(s.b.DeleteRoute(s.ctx, word(d, 0))) },
+		"routes":       s.routes,
 		"advance":      s.advance,
 	}
 	verb := verbs[d.Cmd]
@@ -186,6 +192,7 @@ func (s *script) partitions(d *datadriven.TestData) string {
 }
 
 func (s *script) groups(d *datadriven.TestData) string {
+	synctest.Wait() // for what is settled without anybody waiting
 	q, err := s.b.Queue("describe", word(d, 0))
 	if err != nil {
 		return said(err)
@@ -212,8 +219,8 @@ func (s *script) seek(d *datadriven.TestData) string {
 	return said(s.b.SeekGroup(s.ctx, word(d, 0), word(d, 1), p))
 }
 
-// publish sends one chunk; each line of the input, or each further word, is a
-// message.
+// publish sends one chunk; each further word and each line of the input is a
+// message. Then it lets routes copy.
 func (s *script) publish(d *datadriven.TestData) string {
 	q, err := s.b.Queue("send", word(d, 0))
 	if err != nil {
@@ -221,8 +228,8 @@ func (s *script) publish(d *datadriven.TestData) string {
 	}
 	var b chunk.Builder
 	b.Reset(1, s.sequence, "born", om.SpecVersion, time.Now())
-	for _, body := range words(d)[1:] {
-		m := om.NewMessage("", []byte(body))
+	for _, line := range slices.Concat(words(d)[1:], slices.Collect(strings.Lines(d.Input))) {
+		m := parseMessage(line)
 		m.BornAt = time.Now()
 		b.Add(m)
 		s.sequence++
@@ -234,6 +241,7 @@ func (s *script) publish(d *datadriven.TestData) string {
 	if a[0].Err != nil {
 		return said(a[0].Err)
 	}
+	synctest.Wait()
 	return fmt.Sprintf("from %d", a[0].Base)
 }
 
@@ -242,7 +250,10 @@ func (s *script) receiver(d *datadriven.TestData) string {
 	if err != nil {
 		return said(err)
 	}
-	r, err := s.b.NewReceiver(s.ctx, text(d, "queue", "q"), text(d, "group", "g"), p, duration(d, "lease", 30*time.Second))
+	r, err := s.b.NewReceiver(s.ctx, ReceiverConfig{
+		Queue: text(d, "queue", "q"), Group: text(d, "group", "g"), Start: p, Lease: duration(d, "lease", 30*time.Second),
+		Filter: om.Filter{Type: text(d, "filter-type", ""), Expression: text(d, "filter", "")},
+	})
 	if err != nil {
 		return said(err)
 	}
@@ -303,7 +314,7 @@ func (s *script) print(name string, spans []Span) string {
 		}
 		for i, m := range ms {
 			offset := sp.Base + int64(i)
-			line := fmt.Sprintf("%d/%d %s", sp.Partition, offset, m.Body)
+			line := fmt.Sprintf("%d/%d %s", sp.Partition, offset, m.Body) + attributes(&m)
 			if sp.Delivery > 0 {
 				line += fmt.Sprintf(" delivery %d", sp.Delivery)
 				s.deliver[fmt.Sprintf("%s:%d/%d:%d", name, sp.Partition, offset, sp.Delivery)] = Receipts{sp.Partition, sp.Lease, offset, offset + 1}

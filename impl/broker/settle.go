@@ -27,7 +27,7 @@ func (r *Receiver) Ack(ctx context.Context, rs []Receipts) ([]error, error) {
 	var done []settled
 	errs, err := r.each("ack", rs, func(l *lease, rc Receipts) {
 		for _, s := range l.left.within(rc.From, rc.To) {
-			done = append(done, settled{l.progress, l.progress.generation, s.From, s.To})
+			done = append(done, settled{progress: l.progress, generation: l.progress.generation, from: s.From, to: s.To})
 		}
 		r.group.settleLease(l, rc.From, rc.To)
 	})
@@ -90,6 +90,21 @@ func (r *Receiver) Nack(ctx context.Context, rs []Receipts, delay time.Duration)
 	return errs, await(ctx, waits)
 }
 
+// Return gives deliveries back as if they had never been made: for those that
+// nobody has seen. They are not counted and delivered again at once. Receipts
+// that are not valid any more are passed over.
+func (r *Receiver) Return(rs []Receipts) error {
+	_, err := r.each("return", rs, func(l *lease, rc Receipts) {
+		left := l.left.within(rc.From, rc.To)
+		r.group.settleLease(l, rc.From, rc.To)
+		for _, s := range left {
+			l.progress.again(s.From, s.To)
+		}
+		r.group.wakeForWork()
+	})
+	return err
+}
+
 // Extend lets the leases of deliveries end duration from now. A lease is
 // extended whole. Results as of Ack.
 func (r *Receiver) Extend(ctx context.Context, rs []Receipts, duration time.Duration) ([]error, error) {
@@ -146,6 +161,7 @@ type settled struct {
 	progress   *progress
 	generation uint32
 	from, to   int64
+	expired    bool
 }
 
 func (c *settle) apply(_ *Broker, tx *transaction) error {
@@ -157,6 +173,9 @@ func (c *settle) apply(_ *Broker, tx *transaction) error {
 	}
 	for _, d := range c.done {
 		if d.generation == d.progress.generation {
+			if d.expired {
+				d.progress.expired += d.to - d.from
+			}
 			d.progress.settle(d.from, d.to)
 			tx.touch(d.progress)
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"math"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -186,13 +187,14 @@ func TestFlagsTellWhatIsInside(t *testing.T) {
 	}
 }
 
-func TestTimesAreNeverEarly(t *testing.T) {
+// A delay is never shorter than asked for, a message never lives longer.
+func TestTimesAreRoundedSafely(t *testing.T) {
 	m := om.NewMessage("q", nil)
 	m.BornAt = born
 	m.Ext.Delay = time.Millisecond + 1
 	m.Ext.ExpireAt = born.Add(time.Millisecond + 1)
 	got := decode(t, encode(m))[0]
-	if got.Ext.Delay != 2*time.Millisecond || !got.Ext.ExpireAt.Equal(born.Add(2*time.Millisecond)) {
+	if got.Ext.Delay != 2*time.Millisecond || !got.Ext.ExpireAt.Equal(born.Add(time.Millisecond)) {
 		t.Errorf("%v %v", got.Ext.Delay, got.Ext.ExpireAt)
 	}
 }
@@ -316,6 +318,7 @@ func checkValid(t *testing.T, data []byte, h chunk.Header, told chunk.Extent, ms
 		t.Errorf("%+v, the messages have %+v", told, e)
 	}
 	for skip := range min(h.Count, 4) {
+		checkViews(t, data, h, skip, ms)
 		part, err := chunk.Cut(data, h, skip, h.Count-skip)
 		if err != nil {
 			t.Fatal(err)
@@ -329,6 +332,48 @@ func checkValid(t *testing.T, data []byte, h chunk.Header, told chunk.Extent, ms
 			!bytes.Equal(got[0].Body, ms[skip].Body) || !got[0].BornAt.Equal(ms[skip].BornAt) {
 			t.Errorf("cut at %d: %d %v", skip, n, err)
 		}
+	}
+}
+
+// checkViews compares views with the decoded messages.
+func checkViews(t *testing.T, data []byte, h chunk.Header, skip int, ms []om.Message) {
+	w := chunk.Walk(data, h, skip)
+	var v chunk.View
+	for i := skip; i < h.Count; i++ {
+		if !w.Next(&v) {
+			t.Fatalf("message %d: %v", i, w.Err())
+		}
+		m := &ms[i]
+		got := om.Message{Version: v.Chunk.Version, Properties: om.Properties{}, Body: m.Body}
+		got.Header = om.Header{
+			MessageID: v.MessageID(), Destination: m.Destination, BornAt: time.UnixMilli(v.BornAt).UTC(), BornHost: v.Chunk.BornHost,
+			QoS: v.QoS, Compression: v.Compression,
+		}
+		got.Ext = om.ExtensionHeader{
+			CorrelationID: v.CorrelationID, TransactionID: v.TransactionID, MessageKey: v.MessageKey, TraceID: v.TraceID,
+			Delay: time.Duration(v.Delay) * time.Millisecond, Priority: v.Priority,
+		}
+		if v.ExpireAt != 0 || !m.Ext.ExpireAt.IsZero() {
+			got.Ext.ExpireAt = time.UnixMilli(v.ExpireAt).UTC()
+		}
+		for k, want := range m.Properties {
+			if got.Properties[k] = want; len(m.Properties) > 64 {
+				continue
+			}
+			p, ok := v.Property(k)
+			if !ok || p.Kind() != want.Kind() || p.Kind() != om.KindObject && !p.Equal(want) {
+				t.Errorf("property %q of message %d is %v, want %v", k, i, p, want)
+			}
+		}
+		if _, ok := v.Property("not there\x00"); ok != (m.Properties["not there\x00"].Kind() != om.KindInvalid) {
+			t.Error("a property that is not there")
+		}
+		if !reflect.DeepEqual(got, *m) {
+			t.Errorf("message %d is shown as %+v, it is %+v", i, got, *m)
+		}
+	}
+	if w.Next(&v) || w.Err() != nil {
+		t.Error("more than there is", w.Err())
 	}
 }
 

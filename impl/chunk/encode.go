@@ -19,7 +19,7 @@ const (
 	fieldMessageKey
 	fieldTraceID
 	fieldDelay    // milliseconds, rounded up
-	fieldExpireAt // milliseconds since 1970 UTC, rounded up
+	fieldExpireAt // milliseconds since 1970 UTC
 	fieldPriority
 	fieldCount
 )
@@ -107,7 +107,7 @@ func appendFields(b []byte, m *om.Message) ([]byte, Flags) {
 	text(fieldTraceID, m.Ext.TraceID)
 	number(fieldDelay, uint64(ceilMilli(m.Ext.Delay)), HasDelay)
 	if !m.Ext.ExpireAt.IsZero() {
-		number(fieldExpireAt, uint64(m.Ext.ExpireAt.Add(time.Millisecond-1).UnixMilli()), HasExpiry)
+		number(fieldExpireAt, uint64(max(1, m.Ext.ExpireAt.UnixMilli())), HasExpiry)
 	}
 	number(fieldPriority, uint64(max(0, m.Ext.Priority)), HasPriority)
 	if n == 0 {

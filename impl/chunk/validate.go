@@ -229,32 +229,46 @@ const (
 // ids and times as they were. It is b itself where that is all of them, else a
 // new slice. The chunk must be one that [Validate] accepts; the flags and born
 // times of the whole stay in the header of the part.
-func Cut(b []byte, h Header, skip, count int) ([]byte, error) {
-	if skip == 0 && count == h.Count {
-		return b[:h.Size], nil
-	}
-	if skip < 0 || count < 1 || skip > h.Count-count {
-		return nil, damaged("no messages %d to %d of %d", skip, skip+count, h.Count)
+func Cut(b []byte, h Header, skip, count int) (part []byte, err error) {
+	err = CutAll(b, h, []Run{{skip, count}}, func(p []byte) { part = p })
+	return part, err
+}
+
+// Run is Count messages of a chunk from message Skip on.
+type Run struct{ Skip, Count int }
+
+// CutAll is Cut for runs in ascending order, with one pass over the chunk.
+func CutAll(b []byte, h Header, runs []Run, yield func(part []byte)) error {
+	if len(runs) == 1 && runs[0] == (Run{0, h.Count}) {
+		yield(b[:h.Size])
+		return nil
 	}
 	c := cursor{b: b[:h.Size], pos: HeaderSize}
 	c.stringBytes()
 	c.stringBytes()
 	head := c.pos
-	for range skip {
-		c.message(nil, h.FirstBorn)
+	at := 0
+	for _, r := range runs {
+		if r.Skip < at || r.Count < 1 || r.Skip > h.Count-r.Count {
+			return damaged("no messages %d to %d of %d", r.Skip, r.Skip+r.Count, h.Count)
+		}
+		for ; at < r.Skip; at++ {
+			c.message(nil, h.FirstBorn)
+		}
+		from := c.pos
+		for ; at < r.Skip+r.Count; at++ {
+			c.message(nil, h.FirstBorn)
+		}
+		if c.err != nil {
+			return damaged("%w", c.err)
+		}
+		out := make([]byte, 0, head+c.pos-from)
+		out = append(append(out, b[:head]...), b[from:c.pos]...)
+		binary.BigEndian.PutUint32(out[8:], uint32(r.Count))
+		binary.BigEndian.PutUint32(out[12:], uint32(len(out)-HeaderSize))
+		binary.BigEndian.PutUint64(out[40:], h.Sequence+uint64(r.Skip))
+		binary.BigEndian.PutUint32(out[4:], crc32.Checksum(out[8:], castagnoli))
+		yield(out)
 	}
-	from := c.pos
-	for range count {
-		c.message(nil, h.FirstBorn)
-	}
-	if c.err != nil {
-		return nil, damaged("%w", c.err)
-	}
-	out := make([]byte, 0, head+c.pos-from)
-	out = append(append(out, b[:head]...), b[from:c.pos]...)
-	binary.BigEndian.PutUint32(out[8:], uint32(count))
-	binary.BigEndian.PutUint32(out[12:], uint32(len(out)-HeaderSize))
-	binary.BigEndian.PutUint64(out[40:], h.Sequence+uint64(skip))
-	binary.BigEndian.PutUint32(out[4:], crc32.Checksum(out[8:], castagnoli))
-	return out, nil
+	return nil
 }

@@ -52,7 +52,7 @@ func failStep(t *testing.T, step, victim string) {
 	if err := b.CreateQueue(ctx, om.QueueConfig{Name: "q"}); err != nil {
 		t.Fatal(err)
 	}
-	r, err := b.NewReceiver(ctx, "q", "g", om.Begin(), time.Hour)
+	r, err := b.NewReceiver(ctx, broker.ReceiverConfig{Queue: "q", Group: "g", Lease: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +221,7 @@ func TestSecondAckIsDurable(t *testing.T) {
 	if err := b.CreateQueue(ctx, om.QueueConfig{Name: "q"}); err != nil {
 		t.Fatal(err)
 	}
-	r, err := b.NewReceiver(ctx, "q", "g", om.Begin(), time.Hour)
+	r, err := b.NewReceiver(ctx, broker.ReceiverConfig{Queue: "q", Group: "g", Lease: time.Hour})
 	if err == nil {
 		err = publish(ctx, b, tag{}, tagSize)
 	}

@@ -146,6 +146,7 @@ type group struct {
 	Lag         int64            `json:"lag"`
 	InFlight    int64            `json:"in_flight"`
 	Lost        int64            `json:"lost"`
+	Expired     int64            `json:"expired"`
 	Redelivered int64            `json:"redelivered"`
 	OldestLease *int64           `json:"oldest_lease"`
 	Partitions  []groupPartition `json:"partitions"`
@@ -161,7 +162,7 @@ type groupPartition struct {
 func (g group) value() om.GroupInfo {
 	i := om.GroupInfo{
 		Queue: g.Queue, Group: g.Group, Consumers: g.Consumers, Lag: g.Lag, InFlight: g.InFlight,
-		Lost: g.Lost, Redelivered: g.Redelivered, OldestLease: fromMillis(g.OldestLease),
+		Lost: g.Lost, Expired: g.Expired, Redelivered: g.Redelivered, OldestLease: fromMillis(g.OldestLease),
 	}
 	for _, p := range g.Partitions {
 		i.Partitions = append(i.Partitions, om.GroupPartition(p))

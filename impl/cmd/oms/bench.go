@@ -36,6 +36,10 @@ var scenarios = []scenario{
 		long: "The queues are filled, which is not measured. Then consumers receive batches and acknowledge\nthem. A latency is one batch, received and acknowledged.",
 	},
 	{
+		name: "filter", short: "Receive what an SQL filter keeps", messages: 5_000_000, producers: 32, consumer: 1,
+		long: "The queues are filled, which is not measured. Then one consumer with a filter receives what it\nkeeps, and in the same run one without receives all and filters itself. Rates count all messages.",
+	},
+	{
 		name: "roundtrip", short: "Measure from send to receive at a steady rate", messages: 100_000, producers: 1, consumer: 1, rate: 10_000,
 		long: "One producer sends at a steady rate to a push consumer. A latency is from the moment a\nmessage is due to its handler, so that a stall counts for all it delays.",
 	},
@@ -112,6 +116,10 @@ after it. Ctrl-C ends the run with the figures so far.`,
 	f.IntVar(&cfg.Queues, "queues", 1, "queues that the messages go to in turn")
 	f.IntVar(&cfg.Partitions, "partitions", 4, "partitions of each queue")
 	f.IntVar(&cfg.Groups, "groups", 0, "consumer groups of each queue that never read")
+	f.IntVar(&cfg.Routes, "routes", 0, "routes from each queue, each to a queue of its own")
+	if s.name == "filter" {
+		f.IntVar(&cfg.Keep, "keep", 1, "per cent of the messages that the filter lets pass")
+	}
 	f.IntVar(&cfg.Rate, "rate", s.rate, "messages a second, 0 for as many as possible")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	if s.name == "publish" || s.name == "send" {
@@ -144,8 +152,13 @@ func check(cfg *bench.Config, volume string) error {
 	if cfg.Batch > 65536 {
 		return fmt.Errorf("--batch %d is over 65536", cfg.Batch)
 	}
-	if cfg.Groups < 0 {
-		return fmt.Errorf("--groups %d is negative", cfg.Groups)
+	for name, v := range map[string]int{"groups": cfg.Groups, "routes": cfg.Routes} {
+		if v < 0 {
+			return fmt.Errorf("--%s %d is negative", name, v)
+		}
+	}
+	if cfg.Keep < 0 || cfg.Keep > 100 {
+		return fmt.Errorf("--keep %d is not in 0 to 100", cfg.Keep)
 	}
 	if cfg.Rate < 0 {
 		return fmt.Errorf("--rate %d is negative", cfg.Rate)
@@ -168,6 +181,9 @@ func printResult(out io.Writer, r bench.Result) error {
 	}
 	if r.LimitMessagesPerSecond != nil {
 		row("limit", "%s messages/s by bare Badger; this is %.0f %% of it", humanize.Comma(int64(*r.LimitMessagesPerSecond)), 100**r.RatioToLimit)
+	}
+	if r.PeerMessagesPerSecond != nil {
+		row("peer", "%s messages/s by a consumer that filters itself; this is %.1f times that", humanize.Comma(int64(*r.PeerMessagesPerSecond)), *r.RatioToPeer)
 	}
 	row("processor", "%.2f s", r.CPUSeconds)
 	row("memory", "%s", humanize.IBytes(uint64(r.RSSBytes)))

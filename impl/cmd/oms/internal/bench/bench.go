@@ -21,7 +21,7 @@ import (
 
 // Config says what is measured.
 type Config struct {
-	Scenario   string // publish, send, consume or roundtrip
+	Scenario   string // publish, send, consume, filter or roundtrip
 	URL        string // empty: the embedded broker in a temporary folder
 	Size       int    // body bytes
 	Messages   int64
@@ -31,6 +31,8 @@ type Config struct {
 	Queues     int
 	Partitions int
 	Groups     int  // consumer groups of each queue that never read
+	Routes     int  // from each queue, each to a queue of its own
+	Keep       int  // per cent of the messages that the filter lets pass
 	Rate       int  // messages a second, 0 for as many as possible
 	Limit      bool // measure a bare Badger loop as well
 	// Progress, when set, is told how far the measured part is.
@@ -50,7 +52,7 @@ func Run(ctx context.Context, cfg Config) (r Result, err error) {
 	}
 	r = Result{
 		Scenario: cfg.Scenario, Size: cfg.Size, Batch: cfg.Batch, Producers: cfg.Producers,
-		Consumers: cfg.Consumers, Queues: cfg.Queues, Partitions: cfg.Partitions, Groups: cfg.Groups,
+		Consumers: cfg.Consumers, Queues: cfg.Queues, Partitions: cfg.Partitions, Groups: cfg.Groups, Routes: cfg.Routes,
 	}
 	limit := limiter{rates: make(map[way][]float64)}
 	if cfg.Limit {
@@ -97,6 +99,10 @@ func measure(ctx context.Context, dir, url string, cfg Config, r *Result) (err e
 		}
 		defer func() { err = cmp.Or(err, ap.Resources().DeleteQueue(last, name)) }()
 		s.queues = append(s.queues, name)
+		if err := s.addRoutes(ctx, name); err != nil {
+			return err
+		}
+		defer func() { err = cmp.Or(err, s.removeRoutes(last, name)) }()
 		for g := range cfg.Groups {
 			if err := ap.Resources().SeekGroup(ctx, name, fmt.Sprintf("idle-%d", g), om.Begin()); err != nil {
 				return err
@@ -113,6 +119,8 @@ func measure(ctx context.Context, dir, url string, cfg Config, r *Result) (err e
 		return ignoreEnd(ctx, s.send(ctx, r))
 	case "consume":
 		return ignoreEnd(ctx, s.consume(ctx, r))
+	case "filter":
+		return ignoreEnd(ctx, s.filter(ctx, r))
 	case "roundtrip":
 		return ignoreEnd(ctx, s.roundtrip(ctx, r))
 	}
@@ -186,6 +194,9 @@ func (s *session) messages(n int, queue string) []*om.Message {
 			body[k] = byte(rand.Uint32())
 		}
 		ms[i] = om.NewMessage(queue, body)
+		if s.cfg.Scenario == "filter" {
+			ms[i].Properties[filterProperty] = om.Long(int64(i % 100))
+		}
 	}
 	return ms
 }

@@ -14,6 +14,8 @@ type Result struct {
 	P99                    *float64 `json:"p99_ms"`
 	LimitMessagesPerSecond *float64 `json:"limit_messages_per_second"`
 	RatioToLimit           *float64 `json:"ratio_to_limit"`
+	PeerMessagesPerSecond  *float64 `json:"peer_messages_per_second,omitempty"`
+	RatioToPeer            *float64 `json:"ratio_to_peer,omitempty"`
 	CPUSeconds             float64  `json:"cpu_seconds"`
 	RSSBytes               int64    `json:"rss_bytes"`
 	Max                    *float64 `json:"max_ms"`
@@ -22,6 +24,7 @@ type Result struct {
 	Queues                 int      `json:"queues"`
 	Partitions             int      `json:"partitions"`
 	Groups                 int      `json:"groups"`
+	Routes                 int      `json:"routes"`
 	Duplicates             int64    `json:"duplicates"`
 	Gigabytes              []Window `json:"gigabytes,omitempty"`
 	Interrupted            bool     `json:"interrupted,omitempty"`

@@ -1,0 +1,151 @@
+package broker
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/openmessaging/openmessaging-go/impl/chunk"
+	om "github.com/openmessaging/openmessaging-go/openmessaging"
+)
+
+// copier makes the copies of a step. A copy is the bytes of the source wherever
+// that is possible; only operators need messages.
+type copier struct{ *step }
+
+func (c copier) put(partition int32, count int, data []byte) {
+	c.copies = append(c.copies, copied{int(partition), count, data})
+}
+
+// add copies what matches of a span.
+func (c copier) add(s Span) error {
+	turn := c.target.NextPartition()
+	keyed := s.Header.Flags&chunk.HasKey != 0 && c.target.Partitions() > 1
+	if c.selector == nil && !keyed && len(c.operators) == 0 {
+		part, err := chunk.Cut(s.Chunk, s.Header, s.Skip, s.Count)
+		if err == nil {
+			c.put(turn, s.Count, part)
+		}
+		return err
+	}
+	var runs []chunk.Run
+	var partitions []int32
+	var v chunk.View
+	w := chunk.Walk(s.Chunk, s.Header, s.Skip)
+	for i := 0; i < s.Count && w.Next(&v); i++ {
+		if !matches(&v, [2]*selector{c.selector}) {
+			continue
+		}
+		to := turn
+		if keyed && v.MessageKey != "" {
+			to = c.target.PartitionOf(v.MessageKey)
+		}
+		if n := len(runs) - 1; n >= 0 && runs[n].Skip+runs[n].Count == v.Number && partitions[n] == to {
+			runs[n].Count++
+			continue
+		}
+		runs, partitions = append(runs, chunk.Run{Skip: v.Number, Count: 1}), append(partitions, to)
+	}
+	if err := w.Err(); err != nil {
+		return err
+	}
+	if len(c.operators) > 0 {
+		return c.operate(s, runs, partitions)
+	}
+	i := 0
+	return chunk.CutAll(s.Chunk, s.Header, runs, func(part []byte) {
+		c.put(partitions[i], runs[i].Count, part)
+		i++
+	})
+}
+
+// operate encodes messages anew, as the operators change them. Their ids stay.
+func (c copier) operate(s Span, runs []chunk.Run, partitions []int32) error {
+	h := s.Header
+	for i, r := range runs {
+		ms := make([]om.Message, r.Count)
+		if _, err := chunk.Decode(s.Chunk, h, r.Skip, ms); err != nil {
+			return err
+		}
+		var b chunk.Builder
+		b.Reset(h.Producer, h.Sequence+uint64(r.Skip), ms[0].BornHost, ms[0].Version, time.UnixMilli(h.FirstBorn))
+		for k := range ms {
+			for _, o := range c.operators {
+				o.change(ms[k].Properties)
+			}
+			b.Add(&ms[k])
+		}
+		c.put(partitions[i], r.Count, b.Finish())
+	}
+	return nil
+}
+
+// operatorRecord is the stored form of an operator.
+type operatorRecord struct {
+	Type       string   `msgpack:"type"`
+	Properties []byte   `msgpack:"properties,omitempty"` // a chunk of one message that has them
+	Keys       []string `msgpack:"keys,omitempty"`
+
+	properties om.Properties // decoded
+}
+
+func operatorRecords(op, route string, os []om.Operator) (out []operatorRecord, err error) {
+	if len(os) > MaxOperators {
+		return nil, om.NewError(om.CodeBadParameter, op, route, "%d operators, %d are the most", len(os), MaxOperators)
+	}
+	for i, o := range os {
+		r := operatorRecord{Type: string(o.Type)}
+		size := 0
+		switch o.Type {
+		case om.OperatorSet:
+			m := om.NewMessage(route, nil)
+			m.Properties = o.Properties
+			if err := m.Validate(op, time.Time{}); err != nil {
+				return nil, err
+			}
+			size = o.Properties.Size()
+			var b chunk.Builder
+			b.Reset(0, 0, "", "", time.UnixMilli(0))
+			b.Add(m)
+			r.Properties, r.properties = b.Finish(), o.Properties.Clone()
+		case om.OperatorDrop:
+			r.Keys = slices.Clone(o.Keys)
+			for _, k := range o.Keys {
+				size += len(k)
+			}
+		default:
+			return nil, om.NewError(om.CodeUnsupported, op, route, "operator %d: there is no type %q", i, o.Type)
+		}
+		if size > MaxOperatorSize {
+			return nil, om.NewError(om.CodeBadParameter, op, route, "operator %d has %d bytes, %d are the most", i, size, MaxOperatorSize)
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+// load decodes the properties.
+func (o *operatorRecord) load() error {
+	if o.Type != string(om.OperatorSet) {
+		return nil
+	}
+	h, err := chunk.Parse(o.Properties)
+	if err != nil {
+		return err
+	}
+	var m [1]om.Message
+	_, err = chunk.Decode(o.Properties, h, 0, m[:])
+	o.properties = m[0].Properties
+	return err
+}
+
+func (o *operatorRecord) operator() om.Operator {
+	return om.Operator{Type: om.OperatorType(o.Type), Properties: o.properties.Clone(), Keys: slices.Clone(o.Keys)}
+}
+
+func (o *operatorRecord) change(p om.Properties) {
+	maps.Copy(p, o.properties)
+	for _, k := range o.Keys {
+		delete(p, k)
+	}
+}
