@@ -47,7 +47,7 @@ type Audit struct {
 
 // recent is what was logged about an address or user.
 type recent struct {
-	lines   rate.Limiter
+	lines   *rate.Limiter
 	leftOut uint64
 }
 
@@ -80,9 +80,7 @@ func (a *Audit) may(key string) (leftOut uint64, ok bool) {
 	defer a.mu.Unlock()
 	r, found := a.recent.Get(key)
 	if !found {
-		r = &recent{}
-		r.lines.SetBurst(auditBurst)
-		r.lines.SetLimit(rate.Every(auditEvery))
+		r = &recent{lines: rate.NewLimiter(rate.Every(auditEvery), auditBurst)}
 		a.recent.Add(key, r)
 	}
 	if !r.lines.Allow() || !a.all.Allow() {

@@ -36,8 +36,8 @@ type usage struct {
 
 	mu       sync.Mutex
 	inFlight int
-	messages rate.Limiter
-	bytes    rate.Limiter
+	messages *rate.Limiter
+	bytes    *rate.Limiter
 }
 
 // NewQuotas returns the quotas of a directory, with nobody connected.
@@ -73,9 +73,7 @@ func (q *Quotas) Connect(p *Principal) (*Session, error) {
 	if u == nil {
 		u, _ = q.idle.Get(p.Name)
 		if u == nil {
-			u = new(usage)
-			u.messages.SetLimit(rate.Inf)
-			u.bytes.SetLimit(rate.Inf)
+			u = &usage{messages: newBucket(0), bytes: newBucket(0)}
 		}
 	}
 	if most > 0 && u.connections >= most {
@@ -104,30 +102,34 @@ func (s *Session) Take(messages, bytes int) (time.Duration, error) {
 	if wait > maxQuotaWait {
 		return 0, om.NewError(om.CodeServiceUnavailable, "quota", "", "the user %q is over its quota of %s; try again in %v, or raise the quota", s.user, quota.rates(), wait.Round(time.Second))
 	}
-	charge(&u.messages, now, messages)
-	charge(&u.bytes, now, bytes)
+	charge(u.messages, now, messages)
+	charge(u.bytes, now, bytes)
 	return wait, nil
 }
 
-// owed sets the rate, 0 for none, and returns how long it takes until nothing is owed.
-func owed(l *rate.Limiter, now time.Time, perSecond int64) time.Duration {
-	limit, burst := rate.Limit(perSecond), int(perSecond)
+// newBucket returns a full bucket; a rate of 0 is no bound.
+func newBucket(perSecond int64) *rate.Limiter {
 	if perSecond == 0 {
-		limit = rate.Inf
+		return rate.NewLimiter(rate.Inf, 0)
 	}
-	if l.Limit() != limit {
-		if l.Limit() == rate.Inf { // it begins full
-			*l = *rate.NewLimiter(limit, burst)
+	return rate.NewLimiter(rate.Limit(perSecond), int(perSecond))
+}
+
+// owed sets the rate and returns how long it takes until nothing is owed.
+func owed(bucket **rate.Limiter, now time.Time, perSecond int64) time.Duration {
+	l := *bucket
+	switch was := l.Limit(); {
+	case perSecond == 0 || was == rate.Inf:
+		if perSecond != 0 || was != rate.Inf {
+			*bucket = newBucket(perSecond)
 		}
-		l.SetLimitAt(now, limit)
-		l.SetBurstAt(now, burst)
-	}
-	tokens := l.TokensAt(now)
-	if limit == rate.Inf || tokens >= 0 {
 		return 0
+	case was != rate.Limit(perSecond):
+		l.SetLimitAt(now, rate.Limit(perSecond))
+		l.SetBurstAt(now, int(perSecond))
 	}
-	seconds := -tokens / float64(limit)
-	return time.Duration(min(seconds, 1e9) * float64(time.Second))
+	seconds := -l.TokensAt(now) / float64(perSecond)
+	return time.Duration(max(0, min(seconds, 1e9)) * float64(time.Second))
 }
 
 // charge takes n however much is there; the rest is owed.
