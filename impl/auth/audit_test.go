@@ -94,6 +94,11 @@ func TestAuditIsBounded(t *testing.T) {
 		if len(lines) != auditBurst+1 || !strings.HasSuffix(lines[auditBurst], "left_out=990") || w.audit.ActionsDenied() != 1001 {
 			t.Errorf("%d lines, the last %q", len(lines), lines[len(lines)-1])
 		}
+		time.Sleep(auditEvery)
+		_ = w.rights.Allow(p, Publish, Queue("shop", "q"))
+		if lines := w.log.lines("action denied"); !strings.HasSuffix(lines[len(lines)-1], "left_out=0") {
+			t.Errorf("the last is %q", lines[len(lines)-1])
+		}
 		// Refused logins the same by address; many addresses at once are bounded together.
 		for i := range 3 * auditKeys {
 			w.audit.loginRefused(ByPassword, fmt.Sprintf("10.1.%d.%d:1", i>>8, i&255), "alice", "x")

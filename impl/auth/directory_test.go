@@ -190,7 +190,9 @@ func TestChangeThatFailsKeepsTheOld(t *testing.T) {
 	w.directory.Document().Users["alice"].Disabled = true // a copy
 	w.must(w.rights.Check(p))
 	w.change(disable)
-	if d := w.directory.Document(); d.Version != 2 {
+	key := w.directory.Document().DecoyKey
+	w.change(func(d *Document) error { d.Version, d.DecoyKey = 99, DecoyKey{}; return nil })
+	if d := w.directory.Document(); d.Version != 3 || !d.DecoyKey.Equal(key.Secret) {
 		t.Errorf("version %d", d.Version)
 	}
 	wantCode(t, w.rights.Check(p), om.CodeUnauthorized)

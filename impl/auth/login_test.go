@@ -232,7 +232,10 @@ func TestScramLies(t *testing.T) {
 		"empty proof":     func(c *client, s string) string { m, _ := c.end(s); return m[:strings.Index(m, ",p=")+3] },
 		"fewer rounds":    func(c *client, s string) string { n, salt, _ := parts(s); m, _ := c.endWith(s, n, salt, 1); return m },
 		"empty":           func(*client, string) string { return "" },
-		"too long":        func(c *client, s string) string { m, _ := c.end(s); return "c=" + strings.Repeat("A", maxScram) + m },
+		"too long": func(c *client, s string) string {
+			m, _ := c.end(s)
+			return strings.Replace(m, ",p=", ",x="+strings.Repeat("A", maxScram)+",p=", 1)
+		},
 	} {
 		w := newWorld(t)
 		c, conversation := newClient("alice", goodPassword), w.scram()
@@ -247,7 +250,7 @@ func TestScramLies(t *testing.T) {
 		wantCode(t, err, om.CodeUnauthorized)
 	}
 	for _, first := range []string{"", "n", ",,,", "n,,n=alice", "n,,m=x,n=alice,r=x", "n,,n=a=b,r=x", "p=tls-exporter,,n=alice,r=x", "p=tls-unique,,n=alice,r=x",
-		"p=x,,n=alice,r=x", "n,a=bob,n=alice,r=x", "x,,n=alice,r=x", "n,b,n=alice,r=x", strings.Repeat("x", maxScram+1)} {
+		"p=x,,n=alice,r=x", "n,a=bob,n=alice,r=x", "x,,n=alice,r=x", "n,b,n=alice,r=x", "n,,n=alice,r=" + strings.Repeat("x", maxScram)} {
 		w := newWorld(t)
 		conversation := w.scram()
 		reply, p, err := conversation.Step([]byte(first))
@@ -398,6 +401,13 @@ func TestGuessingIsSlow(t *testing.T) {
 		wantCode(t, guess("203.0.113.1:1", "alice", goodPassword), om.CodeServiceUnavailable)
 		wantCode(t, guess(other, "bob", goodPassword), om.CodeServiceUnavailable)
 		w.must(guess(clientFrom, "alice", goodPassword))
+		// Guessing there is as slow, and costs only those who are there.
+		for range 5 {
+			wantCode(t, guess("[2001:db8::1]:1", "bob", "x"), om.CodeUnauthorized)
+			wantCode(t, guess(clientFrom, "alice", "x"), om.CodeUnauthorized)
+		}
+		wantCode(t, guess(clientFrom, "alice", goodPassword), om.CodeServiceUnavailable)
+		wantCode(t, guess(clientFrom, "carol", "x"), om.CodeUnauthorized)
 		// Nor do conversations that began side by side help.
 		w.gate = NewGate(GateConfig{})
 		w.auth.config.Gate = w.gate

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"fmt"
+	"math"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -152,7 +153,7 @@ func TestQuotaInFlight(t *testing.T) {
 	s.Close()
 	w.must(other.Hold(6))
 	wantCode(t, s.Hold(1), om.CodeClosed)
-	wantCode(t, other.Hold(1<<62), om.CodeMaxInFlight)
+	wantCode(t, other.Hold(math.MaxInt), om.CodeMaxInFlight)
 	w.quota(Quota{InFlight: 5}) // what is held stays
 	wantCode(t, other.Hold(0), om.CodeMaxInFlight)
 	other.Close()

@@ -117,7 +117,7 @@ func (n *names) find(name string) grant {
 // find returns what the rules say of a resource.
 func (r *rights) find(res Resource) (g grant) {
 	at := r.kinds[res.kind]
-	if n := at[res.namespace]; n != nil && res.namespace != anyNamespace {
+	if n := at[res.namespace]; n != nil {
 		g = n.find(res.name)
 	}
 	if n := at[anyNamespace]; n != nil {

@@ -19,7 +19,7 @@ type Conversation struct {
 	a       *Authenticator
 	from    string
 	binding scram.ChannelBinding
-	tries   []*scram.ServerConversation // one for each verifier, all with the same nonce
+	tries   []*scram.ServerConversation // one for each verifier, all with the same nonce; none after an error
 	checks  []Verifier
 	user    string
 	step    int
@@ -48,7 +48,6 @@ func (a *Authenticator) Scram(from string, state *tls.ConnectionState) (*Convers
 func (c *Conversation) Step(message []byte) (reply []byte, p *Principal, err error) {
 	c.step++
 	if len(message) > maxScram {
-		c.step = 3
 		return nil, nil, c.a.refuse(ByScram, c.from, c.user, "the message is too long")
 	}
 	switch c.step {
@@ -86,12 +85,10 @@ func (c *Conversation) first(message string) ([]byte, error) {
 		reply, err = scram.ErrOtherError, errAuthzID
 	}
 	if err != nil {
-		c.step = 3
 		// The library's errors quote the message; what its reply says will do.
 		return []byte(reply), c.a.refuse(ByScram, c.from, c.user, "bad first message "+reply)
 	}
 	if err := c.a.wait(c.from, c.user); err != nil {
-		c.step = 3
 		return []byte(scram.ErrNoResources), err
 	}
 	c.tries = append(c.tries, try)

@@ -222,6 +222,26 @@ func TestTLSFilesRefused(t *testing.T) {
 	}
 }
 
+func TestNoResumptionWithClientCertificates(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := filepath.Join(dir, "c"), filepath.Join(dir, "k")
+	newAuthority(t).server(cert, key, "x.example")
+	for _, ca := range []string{"", cert} {
+		c, err := OpenTLS(TLSFiles{Cert: cert, Key: key, ClientCA: ca}, (&logs{}).logger())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		server, client := c.Config(), &tls.Config{InsecureSkipVerify: true, ServerName: "x.example", ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+		for i := range 2 {
+			state, _, err := handshake(t, server, client)
+			if want := i == 1 && ca == ""; err != nil || state.DidResume != want {
+				t.Errorf("authorities %q, connection %d: resumed %v, %v", ca, i, state.DidResume, err)
+			}
+		}
+	}
+}
+
 func certificateRules(t *testing.T, texts ...string) (rules []CertificateRule) {
 	t.Helper()
 	for _, text := range texts {
@@ -264,7 +284,7 @@ func TestCertificate(t *testing.T) {
 		"empty":         {},
 		"two names":     {Subject: two},
 		"another field": {Subject: other},
-		"two SANs":      {DNSNames: []string{"alice.clients.example.org", "bob.clients.example.org"}},
+		"two SANs":      {DNSNames: []string{"alice.clients.example.org", "bob.clients.example.org"}, Subject: pkix.Name{CommonName: "alice"}},
 		"NUL":           {Subject: pkix.Name{CommonName: "alice\x00.evil"}},
 		"space":         {Subject: pkix.Name{CommonName: "alice "}},
 		"empty name":    {DNSNames: []string{".clients.example.org"}, Subject: pkix.Name{CommonName: "alice"}},

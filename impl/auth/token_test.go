@@ -151,6 +151,7 @@ func TestTokenIsRefused(t *testing.T) {
 		"unknown kid":            es(claims(), "kid", "other"),
 		"kid not text":           es(claims(), "kid", 7),
 		"no kid":                 sign(t, jwt.SigningMethodES256, ec, claims()),
+		"no kid, first key":      sign(t, jwt.SigningMethodRS256, rsaKey, claims()),
 		"subject changed":        segments[0] + "." + payload + "." + segments[2],
 		"no signature":           segments[0] + "." + segments[1] + ".",
 		"two parts":              segments[0] + "." + segments[1],

@@ -89,7 +89,7 @@ func prepare(password Secret) (string, error) {
 		return "", badParameter("the password is longer than %d bytes", MaxPassword)
 	}
 	prepared, err := stringprep.SASLprep.Prepare(raw)
-	if err != nil || !utf8.ValidString(raw) { // the error holds a part of the password
+	if err != nil { // the error holds a part of the password
 		return "", badParameter("the password holds characters that SASLprep (RFC 4013) forbids, such as control characters or emoji")
 	}
 	return prepared, nil
