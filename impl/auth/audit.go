@@ -119,10 +119,11 @@ func (a *Audit) changed(by *Principal, changes []string) {
 	}
 }
 
-// changes tells what makes the difference between two documents, without secrets.
+// changes tells what makes the difference between two documents, without
+// secrets.
 func changes(old, now *Document) (out []string) {
-	if old.DecoyKey.Reveal() != now.DecoyKey.Reveal() {
-		out = append(out, "decoy_key changed")
+	if old.Decoy.Encode() != now.Decoy.Encode() {
+		out = append(out, "decoy changed")
 	}
 	if old.Quota != now.Quota {
 		out = append(out, fmt.Sprintf("quota of all: %+v", now.Quota))

@@ -62,13 +62,13 @@ func TestAuditLines(t *testing.T) {
 		t.Error(w.audit.LoginsRefused(), w.audit.ActionsDenied())
 	}
 	w.change(func(d *Document) error {
-		return d.SetPassword("alice", NewSecret("yet another password"), MinIterations)
+		return d.SetPassword("alice", NewSecret("yet another password"))
 	})
 	changed := w.log.lines("user alice: ")
 	if len(changed) != 2 {
 		t.Errorf("a changed password gives %q", changed)
 	}
-	for _, secret := range []string{goodPassword, "wrong password", "yet another", w.directory.Document().DecoyKey.Reveal(), w.directory.Document().Users["alice"].Verifiers[0].Encode()[20:60]} {
+	for _, secret := range []string{goodPassword, "wrong password", "yet another", w.directory.Document().Decoy.Encode()[20:60], w.directory.Document().Users["alice"].Verifiers[0].Encode()[20:60]} {
 		if slices.ContainsFunc(w.log.lines(""), func(line string) bool {
 			return strings.Contains(line, secret) && !strings.Contains(line, "wrong user name")
 		}) {
@@ -99,7 +99,8 @@ func TestAuditIsBounded(t *testing.T) {
 		if lines := w.log.lines("action denied"); !strings.HasSuffix(lines[len(lines)-1], "left_out=0") {
 			t.Errorf("the last is %q", lines[len(lines)-1])
 		}
-		// Refused logins the same by address; many addresses at once are bounded together.
+		// Refused logins the same by address; many addresses at once
+		// are bounded together.
 		for i := range 3 * auditKeys {
 			w.audit.loginRefused(ByPassword, fmt.Sprintf("10.1.%d.%d:1", i>>8, i&255), "alice", "x")
 		}

@@ -14,9 +14,9 @@ import (
 
 // Authenticator finds out who somebody is. Every refusal is CodeUnauthorized
 // with the same text for every reason, so that nobody learns which users there
-// are; the audit has the reason. Who failed too often gets CodeServiceUnavailable,
-// which is retryable. From is the remote address, as net.Addr prints it. All
-// methods may be called concurrently.
+// are; the audit has the reason. Who failed too often gets
+// CodeServiceUnavailable, which is retryable. From is the remote address, as
+// net.Addr prints it. All methods may be called concurrently.
 type Authenticator struct {
 	config  AuthenticatorConfig
 	hashing *semaphore.Weighted
@@ -29,8 +29,8 @@ type AuthenticatorConfig struct {
 	Audit     *Audit     // needed
 	// Tokens checks bearer tokens; without it they are refused.
 	Tokens *Tokens
-	// Certificates says how a certificate names a user; without rules certificates
-	// are refused.
+	// Certificates says how a certificate names a user; without rules
+	// certificates are refused.
 	Certificates []CertificateRule
 }
 
@@ -41,8 +41,8 @@ func NewAuthenticator(c AuthenticatorConfig) *Authenticator {
 
 // Password checks a user's password as PLAIN and HTTP's basic authentication
 // send it. Ask for it on protected channels only. It takes milliseconds of a
-// core; when half of the cores are busy with that it blocks until its turn or the end
-// of ctx.
+// core; when half of the cores are busy with that it blocks until its turn or
+// the end of ctx.
 func (a *Authenticator) Password(ctx context.Context, from, user string, password Secret) (*Principal, error) {
 	if err := a.hashing.Acquire(ctx, 1); err != nil {
 		return nil, om.WrapError(err, "login", "")

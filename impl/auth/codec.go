@@ -14,7 +14,7 @@ import (
 const MaxDocument = 16 << 20
 
 // EncodeDocument returns the document as YAML, in which it is stored. It holds
-// verifiers and the decoy key: keep it from other eyes.
+// verifiers: keep it from other eyes.
 func EncodeDocument(d *Document) ([]byte, error) {
 	var b bytes.Buffer
 	e := yaml.NewEncoder(&b)

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,20 +17,20 @@ import (
 
 // Storage keeps a [Document]. One [Directory] uses it.
 type Storage interface {
-	// Load returns the document that is stored, checked; the caller owns it. None stored
-	// matches fs.ErrNotExist.
+	// Load returns the document that is stored, checked; the caller owns
+	// it. None stored matches fs.ErrNotExist.
 	Load(ctx context.Context) (*Document, error)
-	// Save replaces what is stored, durably and as a whole: on an error the old
-	// one is still there, or the new one entirely. It keeps nothing of d. When what is stored is
-	// not what the last Load or Save knew, it returns CodeStorageBusy and does
-	// nothing.
+	// Save replaces what is stored, durably and as a whole: on an error the
+	// old one is still there, or the new one entirely. It keeps nothing of
+	// d. When what is stored is not what the last Load or Save knew, it
+	// returns CodeStorageBusy and does nothing.
 	Save(ctx context.Context, d *Document) error
-	// Wait returns nil when something else may be stored than the last Load or
-	// Save knew, and the context's error when that ends first.
+	// Wait returns nil when something else may be stored than the last Load
+	// or Save knew, and the context's error when that ends first.
 	Wait(ctx context.Context) error
 }
 
-// Create stores a first document, with a new decoy key where it has none. When
+// Create stores a first document, with a new decoy where it has none. When
 // there is one already it fails with CodeBadParameter and does nothing.
 func Create(ctx context.Context, s Storage, d *Document) error {
 	if _, err := s.Load(ctx); !errors.Is(err, fs.ErrNotExist) {
@@ -37,8 +38,11 @@ func Create(ctx context.Context, s Storage, d *Document) error {
 	}
 	d = d.Clone()
 	d.Version = 1
-	if d.DecoyKey.Reveal() == "" {
-		d.DecoyKey = newDecoyKey()
+	if d.Decoy.keys == nil {
+		var err error
+		if d.Decoy, err = NewVerifier(NewSecret(rand.Text()), 0); err != nil {
+			return err
+		}
 	}
 	if err := d.check(); err != nil {
 		return err
@@ -82,11 +86,12 @@ func (d *Directory) Close() {
 func (d *Directory) Document() *Document { return d.now.Load().document.Clone() }
 
 // Change has change alter a copy of the document, checks, stores and then uses
-// it, for those who are connected too. By is who wants it, for the audit. Change may be called
-// several times, when somebody else changes what is stored at the same time; it
-// must not call the directory. What it returns is returned, and nothing
-// is changed then. Errors: CodeBadParameter for a document that breaks the
-// rules; CodeStorageBusy, which is retryable; those of the storage.
+// it, for those who are connected too. By is who wants it, for the audit.
+// Change may be called several times, when somebody else changes what is stored
+// at the same time; it must not call the directory. What it returns is
+// returned, and nothing is changed then. Errors: CodeBadParameter for a
+// document that breaks the rules; CodeStorageBusy, which is retryable; those of
+// the storage.
 func (d *Directory) Change(ctx context.Context, by *Principal, change func(*Document) error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -96,7 +101,7 @@ func (d *Directory) Change(ctx context.Context, by *Principal, change func(*Docu
 		if err := change(doc); err != nil {
 			return err
 		}
-		doc.Version, doc.DecoyKey = old.Version+1, old.DecoyKey
+		doc.Version, doc.Decoy = old.Version+1, old.Decoy
 		if err := doc.check(); err != nil {
 			return err
 		}
@@ -148,12 +153,12 @@ func (d *Directory) follow(ctx context.Context) {
 	}
 }
 
-// snapshot is a document in the form in which it is asked. Nothing in it changes.
+// snapshot is a document in the form in which it is asked. Nothing in it
+// changes.
 type snapshot struct {
-	document   *Document
-	users      map[string]*member
-	roles      map[string]*rights
-	iterations int // of decoys: the most common number
+	document *Document
+	users    map[string]*member
+	roles    map[string]*rights
 }
 
 // member is a user in the form in which it is asked.
@@ -168,7 +173,6 @@ func newSnapshot(d *Document) *snapshot {
 	for name, r := range d.Roles {
 		s.roles[name] = compile(r.Rules)
 	}
-	counts := map[int]int{DefaultIterations: 0}
 	for name, u := range d.Users {
 		m := &member{User: u, rights: []*rights{compile(u.Rules)}}
 		for _, role := range u.Roles {
@@ -176,15 +180,8 @@ func newSnapshot(d *Document) *snapshot {
 		}
 		for _, v := range u.Verifiers {
 			m.stamps = append(m.stamps, v.stamp())
-			counts[v.keys().Iters]++
 		}
 		s.users[name] = m
-	}
-	s.iterations = DefaultIterations
-	for n, count := range counts {
-		if most := counts[s.iterations]; count > most || count == most && n > s.iterations {
-			s.iterations = n
-		}
 	}
 	return s
 }
@@ -192,7 +189,7 @@ func newSnapshot(d *Document) *snapshot {
 // verifiers returns what a login with a password is checked against, a decoy
 // for who has none.
 func (s *snapshot) verifiers(user string) []Verifier {
-	instead := decoy(s.document.DecoyKey.Secret, user, s.iterations) // always: it takes time
+	instead := s.document.Decoy.decoy(user) // always: it takes time
 	if m := s.users[user]; m != nil && len(m.Verifiers) > 0 {
 		return m.Verifiers
 	}

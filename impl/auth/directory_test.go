@@ -28,11 +28,11 @@ func yamlOf(t testing.TB, d *Document) string {
 
 func fullDocument(t testing.TB) *Document {
 	t.Helper()
-	d := &Document{Version: 7, DecoyKey: newDecoyKey(), Quota: Quota{Connections: 10}}
+	d := &Document{Version: 7, Decoy: testDecoy(), Quota: Quota{Connections: 10}}
 	for _, err := range []error{
 		d.AddRole("writer"), d.Grant("role:writer", rule(t, "allow publish queue:shop://orders-*"), rule(t, "deny publish queue:shop://orders-x")),
 		d.AddUser("alice", User{Roles: []string{"writer"}, Expires: time.Date(2031, 1, 2, 3, 4, 5, 0, time.UTC), Quota: &Quota{MessagesPerSecond: 5, BytesPerSecond: 6, InFlight: 7}}),
-		d.SetPassword("alice", NewSecret(goodPassword), MinIterations), d.AddPassword("alice", NewSecret("the second one")),
+		d.SetPassword("alice", NewSecret(goodPassword)), d.AddPassword("alice", NewSecret("the second one")),
 		d.AddUser("spiffe://example.org/ns/a", User{Disabled: true}),
 	} {
 		if err != nil {
@@ -55,16 +55,16 @@ func TestDocumentCodec(t *testing.T) {
 	if diff := cmp.Diff(text, yamlOf(t, d.Clone())); diff != "" {
 		t.Error(diff)
 	}
-	if again.Version != 7 || !again.DecoyKey.Equal(d.DecoyKey.Secret) || !again.Users["alice"].Expires.Equal(d.Users["alice"].Expires) {
+	if again.Version != 7 || again.Decoy.Encode() != d.Decoy.Encode() || !again.Users["alice"].Expires.Equal(d.Users["alice"].Expires) {
 		t.Errorf("%+v", again)
 	}
 }
 
 func TestDecodeRefuses(t *testing.T) {
-	const key = "version: 1\ndecoy_key: 0123456789012345678901234567890123456789\n"
+	key := "version: 1\ndecoy: " + testDecoy().Encode() + "\n"
 	for text, want := range map[string]string{
 		"":                 "empty",
-		"version: 1\n":     "decoy_key has 0 characters",
+		"version: 1\n":     "decoy is missing",
 		key + "user: {}\n": "line 3: field user not found",
 		key + "users: {a: {password: hunter2}}\n":                             "field password not found",
 		key + "users: {a: {verifiers: hunter2}}\n":                            "cannot unmarshal",
@@ -85,7 +85,7 @@ func TestDecodeRefuses(t *testing.T) {
 		key + "users: {a: {verifiers: [" + strings.Repeat("x,", 5) + "x]}}\n": "not of the form",
 		"version: -1\n":                                                       "cannot unmarshal",
 		"[1, 2]":                                                              "cannot unmarshal",
-		"decoy_key: [hunter2]\n":                                              "not text",
+		"decoy: [hunter2]\n":                                                  "not text",
 		"&a [*a]":                                                             "",
 		"a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\n": "",
 	} {
@@ -111,7 +111,7 @@ func TestDecodeRefuses(t *testing.T) {
 
 func FuzzDecodeDocument(f *testing.F) {
 	f.Add([]byte(yamlOf(f, fullDocument(f))))
-	f.Add([]byte("decoy_key: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\nusers: {a: {rules: ['allow publish queue:q']}}\n"))
+	f.Add([]byte("decoy: " + testDecoy().Encode() + "\nusers: {a: {rules: ['allow publish queue:q']}}\n"))
 	f.Add([]byte("a: &a [*a]"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		d, err := DecodeDocument(b)
@@ -136,8 +136,8 @@ func TestDocumentChanges(t *testing.T) {
 	for what, err := range map[string]error{
 		"add user":     d.AddUser("alice", User{}),
 		"no user":      d.DeleteUser("nobody"),
-		"set password": d.SetPassword("nobody", NewSecret(goodPassword), 0),
-		"bad password": d.SetPassword("alice", NewSecret("short"), 0),
+		"set password": d.SetPassword("nobody", NewSecret(goodPassword)),
+		"bad password": d.SetPassword("alice", NewSecret("short")),
 		"add password": d.AddPassword("alice", NewSecret("short")),
 		"no password":  d.AddPassword("spiffe://example.org/ns/a", NewSecret(goodPassword)),
 		"add role":     d.AddRole("writer"),
@@ -190,9 +190,9 @@ func TestChangeThatFailsKeepsTheOld(t *testing.T) {
 	w.directory.Document().Users["alice"].Disabled = true // a copy
 	w.must(w.rights.Check(p))
 	w.change(disable)
-	key := w.directory.Document().DecoyKey
-	w.change(func(d *Document) error { d.Version, d.DecoyKey = 99, DecoyKey{}; return nil })
-	if d := w.directory.Document(); d.Version != 3 || !d.DecoyKey.Equal(key.Secret) {
+	key := w.directory.Document().Decoy.Encode()
+	w.change(func(d *Document) error { d.Version, d.Decoy = 99, Verifier{}; return nil })
+	if d := w.directory.Document(); d.Version != 3 || d.Decoy.Encode() != key {
 		t.Errorf("version %d", d.Version)
 	}
 	wantCode(t, w.rights.Check(p), om.CodeUnauthorized)
@@ -284,7 +284,8 @@ func TestFileIsFollowed(t *testing.T) {
 		if users := d.Document().Users; users["carol"] == nil || users["alice"] != nil {
 			t.Fatalf("%v", users)
 		}
-		// A broken version keeps the last good one, is logged once, and is not overwritten.
+		// A broken version keeps the last good one, is logged once, and
+		// is not overwritten.
 		write(good + "nonsense: 1\n")
 		wait()
 		if d.Document().Users["carol"] == nil {

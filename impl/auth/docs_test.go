@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// TestSecurityDocument asks the document in docs/security.md what its table says.
+// TestSecurityDocument asks the document in docs/security.md what its table
+// says.
 func TestSecurityDocument(t *testing.T) {
 	b, err := os.ReadFile(filepath.Join("..", "..", "docs", "security.md"))
 	if err != nil {

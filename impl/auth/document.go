@@ -2,7 +2,6 @@ package auth
 
 import (
 	"cmp"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
@@ -27,9 +26,11 @@ const (
 type Document struct {
 	// Version counts the changes that were made through a [Directory].
 	Version uint64 `yaml:"version"`
-	// DecoyKey makes what users who are not there are answered. [Create] makes
-	// it; keep it, and keep it to the server.
-	DecoyKey DecoyKey `yaml:"decoy_key"`
+	// Decoy is the verifier of a password that nobody knows. What users who
+	// are not there are answered is made of it, and its iterations are
+	// those of new passwords, so that all users look alike. [Create] makes
+	// it.
+	Decoy Verifier `yaml:"decoy"`
 	// Quota is that of users who have none of their own.
 	Quota Quota            `yaml:"quota,omitempty"`
 	Users map[string]*User `yaml:"users,omitempty"`
@@ -38,8 +39,8 @@ type Document struct {
 
 // User is somebody who may connect.
 type User struct {
-	// Verifiers are those of the passwords, any of which will do; none for users
-	// who come with tokens or certificates. All have the same salt.
+	// Verifiers are those of the passwords, any of which will do; none for
+	// users who come with tokens or certificates. All have the same salt.
 	Verifiers []Verifier `yaml:"verifiers,omitempty,flow"`
 	// Disabled users cannot log in, and may do nothing where they are.
 	Disabled bool `yaml:"disabled,omitempty"`
@@ -62,24 +63,6 @@ type Quota struct {
 	MessagesPerSecond int64 `yaml:"messages_per_second,omitempty"`
 	BytesPerSecond    int64 `yaml:"bytes_per_second,omitempty"`
 	InFlight          int   `yaml:"in_flight,omitempty"` // messages delivered and not settled
-}
-
-// DecoyKey is 32 random bytes as base64; it prints as "[redacted]", except in YAML.
-type DecoyKey struct{ Secret }
-
-func newDecoyKey() DecoyKey { return DecoyKey{NewSecret(rand.Text() + rand.Text())} }
-
-// MarshalYAML returns what is stored.
-func (k DecoyKey) MarshalYAML() (any, error) { return k.Reveal(), nil }
-
-// UnmarshalYAML reads what is stored.
-func (k *DecoyKey) UnmarshalYAML(text func(any) error) error {
-	var s string
-	if err := text(&s); err != nil {
-		return badParameter("decoy_key is not text") // the library's error holds the value
-	}
-	k.Secret = NewSecret(s)
-	return nil
 }
 
 // AddUser adds a user, who must not be there.
@@ -112,11 +95,15 @@ func (d *Document) DeleteUser(name string) error {
 }
 
 // SetPassword gives a user one password instead of all others; connections
-// that logged in with those end. Iterations as for [NewVerifier].
-func (d *Document) SetPassword(name string, password Secret, iterations int) error {
+// that logged in with those end.
+func (d *Document) SetPassword(name string, password Secret) error {
 	u, err := d.User(name)
 	if err != nil {
 		return err
+	}
+	iterations := 0
+	if d.Decoy.keys != nil {
+		iterations = d.Decoy.keys().Iters
 	}
 	v, err := NewVerifier(password, iterations)
 	if err == nil {
@@ -229,8 +216,8 @@ func (d *Document) Clone() *Document {
 
 // check returns what is wrong with the document, nil for nothing.
 func (d *Document) check() error {
-	if n := len(d.DecoyKey.Reveal()); n < 32 || n > 256 {
-		return badParameter("decoy_key has %d characters instead of 32 to 256; make one with: openssl rand -base64 32", n)
+	if d.Decoy.keys == nil {
+		return badParameter("decoy is missing: the verifier of a password that nobody knows")
 	}
 	if len(d.Users) > MaxUsers || len(d.Roles) > MaxRoles {
 		return badParameter("%d users and %d roles; %d and %d are the most", len(d.Users), len(d.Roles), MaxUsers, MaxRoles)

@@ -20,7 +20,7 @@ func Example() {
 	// Once: somebody may publish orders.
 	first := &auth.Document{}
 	check(first.AddUser("shop", auth.User{}))
-	check(first.SetPassword("shop", auth.NewSecret("correct horse battery"), 0))
+	check(first.SetPassword("shop", auth.NewSecret("correct horse battery")))
 	orders, err := auth.ParseRule("allow publish queue:orders-*")
 	check(err)
 	check(first.Grant("user:shop", orders))

@@ -27,14 +27,14 @@ const (
 )
 
 // Gate stands before the login: it bounds how many connections have not logged
-// in and for how long, and makes guessing slow. An address is an IPv4 address or an
-// IPv6 network of 64 bits; a peer's port does not matter. All methods may be
-// called concurrently, none blocks, memory is bounded.
+// in and for how long, and makes guessing slow. An address is an IPv4 address
+// or an IPv6 network of 64 bits; a peer's port does not matter. All methods may
+// be called concurrently, none blocks, memory is bounded.
 //
 // After GateConfig.Failures failed logins from one address, or for one user
-// from anywhere, further ones must wait, whether the user exists or not. So that nobody can
-// be locked out by failing in his name, a user at an address where he has logged
-// in before is counted apart.
+// from anywhere, further ones must wait, whether the user exists or not. So
+// that nobody can be locked out by failing in his name, a user at an address
+// where he has logged in before is counted apart.
 type Gate struct {
 	config GateConfig
 
@@ -80,8 +80,8 @@ func source(from string) string {
 
 // Enter lets in a connection that has not logged in; from is its remote address
 // as net.Addr prints it. The context ends after GateConfig.LoginTime: close the
-// connection then. Call leave when the client has logged in or the connection is
-// closed; calling it again does nothing. Too many connections are
+// connection then. Call leave when the client has logged in or the connection
+// is closed; calling it again does nothing. Too many connections are
 // CodeServiceUnavailable, which is retryable.
 func (g *Gate) Enter(ctx context.Context, from string) (login context.Context, leave func(), err error) {
 	address := source(from)

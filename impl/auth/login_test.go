@@ -108,11 +108,12 @@ func TestScram(t *testing.T) {
 	}
 }
 
-// TestScramWithLibrary has the library's client as judge, with a name that is escaped.
+// TestScramWithLibrary has the library's client as judge, with a name that is
+// escaped.
 func TestScramWithLibrary(t *testing.T) {
 	w := newWorld(t)
 	w.change(func(d *Document) error {
-		return errors.Join(d.AddUser("a=b", User{}), d.SetPassword("a=b", NewSecret(goodPassword), MinIterations))
+		return errors.Join(d.AddUser("a=b", User{}), d.SetPassword("a=b", NewSecret(goodPassword)))
 	})
 	c, err := scram.SHA256.NewClient("a=b", goodPassword, "")
 	w.must(err)
@@ -192,7 +193,8 @@ func TestScramReplay(t *testing.T) {
 	if err != nil || p == nil {
 		t.Fatal(err)
 	}
-	// The same final message in the same conversation, and both in a new one.
+	// The same final message in the same conversation, and both in a new
+	// one.
 	_, p, err = one.Step([]byte(final))
 	wantCode(t, err, om.CodeUnauthorized)
 	two := w.scram()
@@ -301,7 +303,8 @@ func TestTwoPasswords(t *testing.T) {
 	}
 	_, _, err := w.run(newClient("alice", "a third password"))
 	wantCode(t, err, om.CodeUnauthorized)
-	// The first goes: who came with it must log in again, who came with the second stays.
+	// The first goes: who came with it must log in again, who came with the
+	// second stays.
 	w.change(func(d *Document) error { d.Users["alice"].Verifiers = d.Users["alice"].Verifiers[1:]; return nil })
 	for i, p := range logins {
 		if err := w.rights.Check(p); (err != nil) != (i < 2) {
@@ -314,7 +317,7 @@ func TestTwoPasswords(t *testing.T) {
 	c, conversation := newClient("alice", second), w.scram()
 	reply, _, err := conversation.Step([]byte(c.begin()))
 	w.must(err)
-	w.change(func(d *Document) error { return d.SetPassword("alice", NewSecret(goodPassword), MinIterations) })
+	w.change(func(d *Document) error { return d.SetPassword("alice", NewSecret(goodPassword)) })
 	final, _ := c.end(string(reply))
 	_, p, err := conversation.Step([]byte(final))
 	wantCode(t, err, om.CodeUnauthorized)
@@ -379,7 +382,8 @@ func TestGuessingIsSlow(t *testing.T) {
 		}
 		const other = "198.51.100.7:99"
 		w.must(guess(clientFrom, "alice", goodPassword))
-		// Somebody elsewhere guesses for an hour: the waits double up to a minute.
+		// Somebody elsewhere guesses for an hour: the waits double up
+		// to a minute.
 		tried := 0
 		for end := time.Now().Add(time.Hour); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 			err := guess(other, "alice", "guess "+strconv.Itoa(tried))
@@ -395,13 +399,14 @@ func TestGuessingIsSlow(t *testing.T) {
 		if tried < 60 || tried > 75 {
 			t.Errorf("%d guesses in an hour", tried)
 		}
-		// The right password from there, or from a third address, must wait too;
-		// where she has been before, alice gets in.
+		// The right password from there, or from a third address, must
+		// wait too; where she has been before, alice gets in.
 		wantCode(t, guess(other, "alice", goodPassword), om.CodeServiceUnavailable)
 		wantCode(t, guess("203.0.113.1:1", "alice", goodPassword), om.CodeServiceUnavailable)
 		wantCode(t, guess(other, "bob", goodPassword), om.CodeServiceUnavailable)
 		w.must(guess(clientFrom, "alice", goodPassword))
-		// Guessing there is as slow, and costs only those who are there.
+		// Guessing there is as slow, and costs only those who are
+		// there.
 		for range 5 {
 			wantCode(t, guess("[2001:db8::1]:1", "bob", "x"), om.CodeUnauthorized)
 			wantCode(t, guess(clientFrom, "alice", "x"), om.CodeUnauthorized)
@@ -433,7 +438,8 @@ func TestGuessingIsSlow(t *testing.T) {
 		time.Sleep(forgetIn + time.Second)
 		wantCode(t, guess(clientFrom, "alice", "wrong password"), om.CodeUnauthorized)
 		wantCode(t, guess(clientFrom, "alice", "wrong password"), om.CodeUnauthorized)
-		// One address that tries all names meets the address's wait; a known pair has its own.
+		// One address that tries all names meets the address's wait; a
+		// known pair has its own.
 		for i := range 5 {
 			wantCode(t, guess(other, "user"+strconv.Itoa(i), "x"), om.CodeUnauthorized)
 		}

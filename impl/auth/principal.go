@@ -26,8 +26,8 @@ type Principal struct {
 	Method Method
 	// From is the remote address, as the login was told.
 	From string
-	// Expires is when the token or certificate does, zero for never. The user's
-	// own end is not in it.
+	// Expires is when the token or certificate does, zero for never. The
+	// user's own end is not in it.
 	Expires time.Time
 	// Roles come from a token, beside those the directory gives the user.
 	Roles []string
@@ -35,8 +35,8 @@ type Principal struct {
 	stamp uint64 // of the verifier of the login, 0 for none
 }
 
-// unauthorized is what a client is told of a login that failed: the same, whatever
-// the reason.
+// unauthorized is what a client is told of a login that failed: the same,
+// whatever the reason.
 func unauthorized(op, format string, args ...any) error {
 	return om.NewError(om.CodeUnauthorized, op, "", format, args...)
 }

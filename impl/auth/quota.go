@@ -11,10 +11,11 @@ import (
 )
 
 const (
-	// maxQuotaWait bounds the wait that Take asks for; beyond it it refuses.
+	// maxQuotaWait bounds the wait that Take asks for; beyond it it
+	// refuses.
 	maxQuotaWait = 5 * time.Second
-	// idleUsers bounds the users without a connection whose rates are remembered,
-	// so that connecting anew does not refill them.
+	// idleUsers bounds the users without a connection whose rates are
+	// remembered, so that connecting anew does not refill them.
 	idleUsers = 16_384
 )
 
@@ -86,9 +87,10 @@ func (q *Quotas) Connect(p *Principal) (*Session, error) {
 }
 
 // Take counts messages and bytes that the client publishes or gets, and returns
-// how long to wait before going on with them; 0 is not at all. A batch is never too
-// big: it is let through and the next one waits. When more than 5 s would have
-// to be waited it counts nothing and returns CodeServiceUnavailable, which is retryable.
+// how long to wait before going on with them; 0 is not at all. A batch is never
+// too big: it is let through and the next one waits. When more than 5 s would
+// have to be waited it counts nothing and returns CodeServiceUnavailable, which
+// is retryable.
 func (s *Session) Take(messages, bytes int) (time.Duration, error) {
 	quota := s.quotas.directory.quota(s.user)
 	if quota.MessagesPerSecond == 0 && quota.BytesPerSecond == 0 {

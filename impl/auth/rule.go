@@ -13,11 +13,11 @@ type Verb uint8
 const (
 	// Publish is sending to a queue.
 	Publish Verb = 1 << iota
-	// Consume is receiving and settling: it needs a right for the queue and one
-	// for the group. For a group it also means joining it.
+	// Consume is receiving and settling: it needs a right for the queue and
+	// one for the group. For a group it also means joining it.
 	Consume
-	// Browse is looking without changing anything: configuration, partitions,
-	// progress, messages that are read and not settled.
+	// Browse is looking without changing anything: configuration,
+	// partitions, progress, messages that are read and not settled.
 	Browse
 	// Manage is creating, altering and deleting: a queue, a namespace, the
 	// progress of a group; for the server users, rules and its running.
@@ -73,7 +73,8 @@ func Namespace(name string) Resource { return Resource{kind: KindNamespace, name
 // Queue returns a queue of a namespace.
 func Queue(namespace, name string) Resource { return Resource{KindQueue, namespace, name} }
 
-// Group returns a consumer group; its namespace is that of the queue it consumes.
+// Group returns a consumer group; its namespace is that of the queue it
+// consumes.
 func Group(namespace, name string) Resource { return Resource{KindGroup, namespace, name} }
 
 // String returns the resource as rules name it, for example
@@ -112,9 +113,9 @@ const maxRule = 1024
 //
 //	queue:NAMESPACE://NAME   group:NAMESPACE://NAME   namespace:NAME   server
 //
-// A name that ends with * is a prefix, and * alone is every name; a * is nowhere
-// else. NAMESPACE is a name, or * for all. "queue:NAME" is a queue of the
-// namespace "default", as everywhere. Errors are CodeBadParameter.
+// A name that ends with * is a prefix, and * alone is every name; a * is
+// nowhere else. NAMESPACE is a name, or * for all. "queue:NAME" is a queue of
+// the namespace "default", as everywhere. Errors are CodeBadParameter.
 func ParseRule(text string) (Rule, error) {
 	if len(text) > maxRule {
 		return Rule{}, badParameter("a rule is longer than %d bytes", maxRule)

@@ -27,8 +27,8 @@ type Conversation struct {
 
 // Scram begins a login with SCRAM-SHA-256. State is that of the TLS connection
 // where the protocol offers the mechanism SCRAM-SHA-256-PLUS as well: then a
-// client may bind the login to the channel (tls-exporter, RFC 9266), and one that could
-// and was kept from it is refused. It is nil where it does not.
+// client may bind the login to the channel (tls-exporter, RFC 9266), and one
+// that could and was kept from it is refused. It is nil where it does not.
 func (a *Authenticator) Scram(from string, state *tls.ConnectionState) (*Conversation, error) {
 	c := &Conversation{a: a, from: from}
 	if state != nil {
@@ -41,10 +41,10 @@ func (a *Authenticator) Scram(from string, state *tls.ConnectionState) (*Convers
 }
 
 // Step takes a message of the client, the first and then the final one, and
-// returns the message to be sent back, which the caller owns; it is not empty unless there is an error.
-// The principal is nil until the login has succeeded. After an error send the
-// reply, if there is one, and close. A user who is not there is answered like
-// one who is.
+// returns the message to be sent back, which the caller owns; it is not empty
+// unless there is an error. The principal is nil until the login has succeeded.
+// After an error send the reply, if there is one, and close. A user who is not
+// there is answered like one who is.
 func (c *Conversation) Step(message []byte) (reply []byte, p *Principal, err error) {
 	c.step++
 	if len(message) > maxScram {
@@ -85,7 +85,8 @@ func (c *Conversation) first(message string) ([]byte, error) {
 		reply, err = scram.ErrOtherError, errAuthzID
 	}
 	if err != nil {
-		// The library's errors quote the message; what its reply says will do.
+		// The library's errors quote the message; what its reply says
+		// will do.
 		return []byte(reply), c.a.refuse(ByScram, c.from, c.user, "bad first message "+reply)
 	}
 	if err := c.a.wait(c.from, c.user); err != nil {

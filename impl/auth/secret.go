@@ -52,9 +52,9 @@ const maxSecret = 64 << 10
 
 // LoadSecret reads a secret from where ref says: "file:PATH" or "env:NAME". One
 // line end at the end of a file or variable is left out. A missing file or
-// variable, an empty secret and one of more than 64 KiB are errors. No error holds the
-// secret, nor ref when it has neither form: it may be the secret itself, given
-// by mistake.
+// variable, an empty secret and one of more than 64 KiB are errors. No error
+// holds the secret, nor ref when it has neither form: it may be the secret
+// itself, given by mistake.
 func LoadSecret(ref string) (Secret, error) {
 	scheme, at, _ := strings.Cut(ref, ":")
 	var value string

@@ -33,12 +33,12 @@ func TestSecretsPrintRedacted(t *testing.T) {
 		Open   Secret
 		V      Verifier
 	}
-	doc := &Document{DecoyKey: DecoyKey{s}, Users: map[string]*User{"a": {Verifiers: []Verifier{v}}}}
+	doc := &Document{Decoy: v, Users: map[string]*User{"a": {Verifiers: []Verifier{v}}}}
 	secrets := []string{word, fmt.Sprintf("%x", word), fmt.Sprintf("%d", []byte(word)), string(v.keys().StoredKey),
 		v.Encode(), v.Encode()[40:60], fmt.Sprintf("%x", v.keys().StoredKey), fmt.Sprint(v.keys().StoredKey), fmt.Sprintf("%x", v.keys().Salt)}
 	var printed []string
 	for _, x := range []any{s, &s, v, &v, outer{s, v, map[string]Secret{"k": s}, s, v}, &outer{hidden: s, v: v}, *doc, doc, doc.Users["a"], *doc.Users["a"],
-		[]Secret{s}, map[string]Verifier{"k": v}, doc.DecoyKey} {
+		[]Secret{s}, map[string]Verifier{"k": v}, doc.Decoy} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%t"} {
 			printed = append(printed, fmt.Sprintf(verb, x))
 		}

@@ -101,6 +101,15 @@ const (
 	clientFrom   = "192.0.2.1:4711"
 )
 
+// testDecoy has the iterations of all users of the tests.
+var testDecoy = sync.OnceValue(func() Verifier {
+	v, err := NewVerifier(NewSecret("nobody's password"), MinIterations)
+	if err != nil {
+		panic(err)
+	}
+	return v
+})
+
 var operator = &Principal{Name: "operator", From: operatorFrom}
 
 // newWorld has the user alice with a password and the user bob without one.
@@ -108,9 +117,9 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, storage: newMemory(), log: &logs{}}
 	w.audit = NewAudit(w.log.logger())
-	doc := &Document{}
+	doc := &Document{Decoy: testDecoy()}
 	w.must(doc.AddUser("alice", User{}))
-	w.must(doc.SetPassword("alice", NewSecret(goodPassword), MinIterations))
+	w.must(doc.SetPassword("alice", NewSecret(goodPassword)))
 	w.must(doc.AddUser("bob", User{}))
 	w.must(Create(t.Context(), w.storage, doc))
 	var err error

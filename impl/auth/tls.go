@@ -11,16 +11,17 @@ import (
 // TLSFiles names the PEM files of a server's TLS.
 type TLSFiles struct {
 	Cert, Key string // chain, the server's first, and its private key; needed
-	// ClientCA holds the authorities of clients' certificates. With it clients
-	// may show one, which must be verified; without it none is asked for.
+	// ClientCA holds the authorities of clients' certificates. With it
+	// clients may show one, which must be verified; without it none is
+	// asked for.
 	ClientCA string
 	// RequireClientCert refuses clients that show none.
 	RequireClientCert bool
 }
 
 // TLS is a server's TLS configuration that follows its files: a changed
-// certificate, key or client authority holds for the next handshake. When the new
-// files do not fit together, that is logged once and the old ones stay.
+// certificate, key or client authority holds for the next handshake. When the
+// new files do not fit together, that is logged once and the old ones stay.
 type TLS struct {
 	config *live[tls.Config]
 }
@@ -40,13 +41,15 @@ func OpenTLS(files TLSFiles, log *slog.Logger) (*TLS, error) {
 	return &TLS{config}, nil
 }
 
-// Close ends the following of the files; handshakes go on with what was read last.
+// Close ends the following of the files; handshakes go on with what was read
+// last.
 func (t *TLS) Close() { t.config.close() }
 
 // Config returns a configuration for listeners: TLS 1.2 or later, the standard
-// library's choice of ciphers, and what the files hold at each handshake. Where clients show
-// certificates there are no session tickets, so that each connection is verified
-// against the authorities of its time. The caller may set NextProtos before it is used.
+// library's choice of ciphers, and what the files hold at each handshake. Where
+// clients show certificates there are no session tickets, so that each
+// connection is verified against the authorities of its time. The caller may
+// set NextProtos before it is used.
 func (t *TLS) Config() *tls.Config {
 	outer := t.config.value.Load().Clone()
 	outer.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {

@@ -27,17 +27,18 @@ var algorithms = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", 
 
 // TokenConfig says which bearer tokens (JWT, RFC 7519) are accepted.
 type TokenConfig struct {
-	// Keys is a file with the issuer's public keys (JWKS, RFC 7517). It is read
-	// again when it changes. Needed.
+	// Keys is a file with the issuer's public keys (JWKS, RFC 7517). It is
+	// read again when it changes. Needed.
 	Keys string
-	// Issuer and Audience must be in the token, as iss and in aud. Needed: a
-	// token for another service must not do here.
+	// Issuer and Audience must be in the token, as iss and in aud. Needed:
+	// a token for another service must not do here.
 	Issuer, Audience string
-	// Algorithms are those that are accepted; none means RS256, PS256, ES256 and EdDSA.
+	// Algorithms are those that are accepted; none means RS256, PS256,
+	// ES256 and EdDSA.
 	Algorithms []string
-	// Groups is the claim whose values are taken for roles, as far as there are
-	// such roles. With it a subject need not be a user. "" means that tokens
-	// bring no roles.
+	// Groups is the claim whose values are taken for roles, as far as there
+	// are such roles. With it a subject need not be a user. "" means that
+	// tokens bring no roles.
 	Groups string
 	// Skew is how much the clocks may differ, at most 5 min; 0 means 30 s.
 	Skew time.Duration

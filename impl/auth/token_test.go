@@ -241,7 +241,8 @@ func TestTokenGroups(t *testing.T) {
 	wantCode(t, err, om.CodeUnauthorized)
 	p, err := login("stranger", "writer")
 	w.must(err)
-	// A denying rule of the user and a disabled user win over the token's groups.
+	// A denying rule of the user and a disabled user win over the token's
+	// groups.
 	w.change(func(d *Document) error {
 		return d.AddUser("stranger", User{Rules: []Rule{rule(t, "deny publish queue:*")}})
 	})

@@ -45,7 +45,8 @@ func hide(keys scram.StoredCredentials) Verifier {
 // NewVerifier returns the verifier of a password with a salt of its own.
 // Iterations is MinIterations to MaxIterations, 0 means DefaultIterations. A
 // password of fewer than MinPassword characters or more than MaxPassword bytes,
-// or one that SASLprep (RFC 4013) refuses, is CodeBadParameter; no error holds it.
+// or one that SASLprep (RFC 4013) refuses, is CodeBadParameter; no error holds
+// it.
 func NewVerifier(password Secret, iterations int) (Verifier, error) {
 	if iterations == 0 {
 		iterations = DefaultIterations
@@ -130,16 +131,17 @@ var stampSeed = maphash.MakeSeed()
 // guess against it.
 func (v Verifier) stamp() uint64 { return maphash.Bytes(stampSeed, v.keys().StoredKey) | 1 }
 
-// decoy returns the verifier of a user who is not there. It is the same each
-// time, so that asking twice tells no more than asking once.
-func decoy(key Secret, user string, iterations int) Verifier {
+// decoy returns the verifier of a user who is not there, made of v, the
+// document's decoy. It is the same each time, so that asking twice tells no
+// more than asking once.
+func (v Verifier) decoy(user string) Verifier {
 	sum := func(what string) []byte {
-		m := hmac.New(sha256.New, []byte(key.Reveal()))
+		m := hmac.New(sha256.New, v.keys().ServerKey)
 		m.Write([]byte(what + ":" + user))
 		return m.Sum(nil)
 	}
 	return hide(scram.StoredCredentials{
-		KeyFactors: scram.KeyFactors{Salt: string(sum("salt")[:saltSize]), Iters: iterations},
+		KeyFactors: scram.KeyFactors{Salt: string(sum("salt")[:saltSize]), Iters: v.keys().Iters},
 		StoredKey:  sum("stored key"),
 		ServerKey:  sum("server key"),
 	})
