@@ -32,6 +32,7 @@ type committer struct {
 	wake    *sync.Cond
 	queue   []*pending
 	queued  int // bytes of the queue
+	lazy    int // as long as all of the queue may wait for others: how many these are
 	stopped bool
 
 	// Those who were just answered often come back at once. Under load the
@@ -42,6 +43,8 @@ type committer struct {
 	hurry    *time.Timer // ends the wait
 	hurried  bool
 
+	idle *time.Timer // ends the wait of lazy commands
+
 	tx           transaction
 	retainFailed bool
 }
@@ -49,6 +52,8 @@ type committer struct {
 const (
 	// maxPatience bounds how long a commit waits for more commands.
 	maxPatience = time.Millisecond
+	// lazyWait bounds how long lazy commands wait for others.
+	lazyWait = 100 * time.Millisecond
 	// bigCommit is the payload from which a commit does not wait.
 	bigCommit = 3 << 20
 )
@@ -59,6 +64,12 @@ func newCommitter(b *Broker) *committer {
 	c.hurry = time.AfterFunc(maxPatience, func() {
 		c.mu.Lock()
 		c.hurried = true
+		c.wake.Signal()
+		c.mu.Unlock()
+	})
+	c.idle = time.AfterFunc(lazyWait, func() {
+		c.mu.Lock()
+		c.lazy = 0
 		c.wake.Signal()
 		c.mu.Unlock()
 	})
@@ -82,10 +93,29 @@ func (c *committer) enqueue(p *pending) {
 	}
 	c.queue = append(c.queue, p)
 	c.queued += p.bytes
-	if len(c.queue) == 1 || !c.waits() {
+	first := c.lazy == len(c.queue)-1
+	c.lazy = 0
+	if first || !c.waits() {
 		c.wake.Signal()
 	}
 	c.mu.Unlock()
+}
+
+// enqueueLazy hands over a command that nobody waits for. It goes along with
+// the next one, or alone after a while.
+func (c *committer) enqueueLazy(cmd command) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stopped {
+		return
+	}
+	if c.lazy == len(c.queue) {
+		if c.lazy == 0 {
+			c.idle.Reset(lazyWait)
+		}
+		c.lazy++
+	}
+	c.queue = append(c.queue, &pending{cmd: cmd})
 }
 
 // stop ends run after it has committed what is in the queue.
@@ -95,6 +125,7 @@ func (c *committer) stop() {
 	c.wake.Signal()
 	c.mu.Unlock()
 	c.hurry.Stop()
+	c.idle.Stop()
 }
 
 // waits reports whether the next commit waits for more. A commit that is big
@@ -107,7 +138,7 @@ func (c *committer) waits() bool {
 func (c *committer) gather(group []*pending) []*pending {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for len(c.queue) == 0 {
+	for c.lazy == len(c.queue) && !(c.stopped && c.lazy > 0) {
 		if c.stopped {
 			return nil
 		}
@@ -128,6 +159,7 @@ func (c *committer) gather(group []*pending) []*pending {
 	}
 	c.queued -= bytes
 	group = append(group[:0], c.queue[:n]...)
+	c.lazy = 0
 	rest := copy(c.queue, c.queue[n:])
 	clear(c.queue[rest:])
 	c.queue = c.queue[:rest]

@@ -116,9 +116,10 @@ func (s *sifted) add(data []byte, h chunk.Header, base, from int64, selectors [2
 	return w.Err()
 }
 
-// pass settles offsets that a filter left out or that have expired. Nobody waits for that: what is
-// not settled when the process ends is left out again.
-func (g *group) pass(p *progress, left, expired ranges) {
+// pass returns the command that settles offsets that a filter left out or that
+// have expired. Nobody waits for it: what is not settled when the process ends
+// is left out again.
+func (g *group) pass(p *progress, left, expired ranges) *settle {
 	c := &settle{group: g}
 	for _, s := range left {
 		c.done = append(c.done, settled{progress: p, generation: p.generation, from: s.From, to: s.To})
@@ -126,7 +127,7 @@ func (g *group) pass(p *progress, left, expired ranges) {
 	for _, s := range expired {
 		c.done = append(c.done, settled{progress: p, generation: p.generation, from: s.From, to: s.To, expired: true})
 	}
-	g.queue.b.commits.enqueue(&pending{cmd: c})
+	return c
 }
 
 // SetFilter lets only matching messages reach the groups of a queue; the zero

@@ -236,7 +236,7 @@ func (r *Receiver) look(p *progress, seen *recordReader) error {
 	seen.keep(log, rec)
 	p.offer(rec.End(), s)
 	if len(s.left)+len(s.expired) > 0 {
-		r.group.pass(p, s.left, s.expired)
+		q.b.commits.enqueueLazy(r.group.pass(p, s.left, s.expired))
 	}
 	return nil
 }
@@ -360,7 +360,7 @@ func (r *Receiver) check(spans []Span, s Span, l *granted) ([]Span, error) {
 			for _, o := range slices.Concat(left, gone) {
 				g.settleLease(l.lease, o.From, o.To)
 			}
-			g.pass(l.progress, left, gone)
+			g.queue.b.commits.enqueue(&pending{cmd: g.pass(l.progress, left, gone)})
 		}
 	}
 	return spans, nil
