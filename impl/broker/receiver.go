@@ -291,7 +291,7 @@ func (r *Receiver) read(leases []granted, seen *recordReader) (spans []Span, err
 	if len(spans) == 0 {
 		return nil, storeError(err, "receive", q.name)
 	}
-	return spans, nil
+	return spans, cutSparse(spans)
 }
 
 // spend settles what is delivered at most once, before it is handed out.

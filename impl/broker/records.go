@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"cmp"
+
 	"github.com/openmessaging/openmessaging-go/impl/chunk"
 	"github.com/openmessaging/openmessaging-go/impl/store"
 )
@@ -66,4 +68,45 @@ func (r *recordReader) read(st *store.Store, log uint64, at int64) (store.Record
 		}
 	}
 	return st.Read(log, at)
+}
+
+// cutSparse gives spans that are a small part of their chunk, or one of several
+// parts, chunks of their own, so that nobody goes through the same chunk many
+// times or holds on to all of it.
+func cutSparse(spans []Span) error {
+	for len(spans) > 0 {
+		s := &spans[0]
+		n, count := 1, s.Count
+		for n < len(spans) && &spans[n].Chunk[0] == &s.Chunk[0] && spans[n].Skip >= spans[n-1].Skip+spans[n-1].Count {
+			count += spans[n].Count
+			n++
+		}
+		if n > 1 || count < s.Header.Count/2 {
+			if err := cut(spans[:n]); err != nil {
+				return err
+			}
+		}
+		spans = spans[n:]
+	}
+	return nil
+}
+
+// cut gives ascending spans of one chunk chunks of their own.
+func cut(spans []Span) error {
+	runs := make([]chunk.Run, len(spans))
+	for i, s := range spans {
+		runs[i] = chunk.Run{Skip: s.Skip, Count: s.Count}
+	}
+	i := 0
+	var bad error
+	err := chunk.CutAll(spans[0].Chunk, spans[0].Header, runs, func(part []byte) {
+		s := &spans[i]
+		i++
+		h, err := chunk.ParseHeader(part)
+		if err != nil {
+			bad = err
+		}
+		s.Chunk, s.Header, s.Skip = part, h, 0
+	})
+	return cmp.Or(err, bad)
 }

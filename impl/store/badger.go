@@ -57,7 +57,7 @@ func badgerOptions(dir string, bucketBytes int64, readOnly bool, log *badgerLogg
 		WithNumLevelZeroTablesStall(manyTables + 1).
 		WithValueThreshold(valueThreshold).
 		WithValueLogFileSize(min(max(bucketBytes+bucketBytes/8, 1<<20), 1<<30)).
-		WithVerifyValueChecksum(true).
+		WithVerifyValueChecksum(false). // all values have a checksum of ours.
 		WithChecksumVerificationMode(options.OnTableRead)
 }
 

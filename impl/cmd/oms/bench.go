@@ -36,8 +36,8 @@ var scenarios = []scenario{
 		long: "The queues are filled, which is not measured. Then consumers receive batches and acknowledge\nthem. A latency is one batch, received and acknowledged.",
 	},
 	{
-		name: "filter", short: "Receive what an SQL filter keeps", messages: 5_000_000, producers: 32, consumer: 1,
-		long: "The queues are filled, which is not measured. Then one consumer with a filter receives what it\nkeeps, and in the same run one without receives all and filters itself. Rates count all messages.",
+		name: "filter", short: "Receive what an SQL filter keeps", messages: 5_000_000, producers: 32, consumer: 2,
+		long: "The queues are filled, which is not measured. Then consumers with a filter receive what it keeps,\nand in the same run others without receive all and filter themselves. Rates count all messages.",
 	},
 	{
 		name: "roundtrip", short: "Measure from send to receive at a steady rate", messages: 100_000, producers: 1, consumer: 1, rate: 10_000,

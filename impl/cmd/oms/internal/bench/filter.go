@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
@@ -36,30 +38,49 @@ func (s *session) filter(ctx context.Context, r *Result) error {
 // keep receives until all messages to be kept are there, and returns how long
 // that took.
 func (s *session) keep(ctx context.Context, group string, opts ...om.ConsumerOption) (took time.Duration, err error) {
-	c, err := s.ap.NewPullConsumer(ctx, append(opts, om.WithGroup(group))...)
+	var left atomic.Int64
+	left.Store(s.kept())
+	enough, done := context.WithCancel(ctx)
+	defer done()
+	began := time.Now()
+	err = together(enough, s.cfg.Consumers, func(ctx context.Context, _ int) error {
+		err := s.keepOne(ctx, &left, slices.Concat(opts, []om.ConsumerOption{om.WithGroup(group)}))
+		if left.Load() <= 0 {
+			done()
+		}
+		return err
+	})
+	if left.Load() <= 0 {
+		err = nil
+	}
+	return time.Since(began), err
+}
+
+// keepOne receives with one consumer until nothing is left.
+func (s *session) keepOne(ctx context.Context, left *atomic.Int64, opts []om.ConsumerOption) (err error) {
+	c, err := s.ap.NewPullConsumer(ctx, opts...)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer func() { err = errors.Join(err, c.Close(context.WithoutCancel(ctx))) }()
-	began := time.Now()
 	if err := c.Bind(ctx, s.queues...); err != nil {
-		return 0, err
+		return err
 	}
-	for left := s.kept(); left > 0; {
+	for left.Load() > 0 {
 		ds, err := c.ReceiveBatch(ctx, s.cfg.Batch)
 		if err != nil {
-			return 0, err
+			return err
 		}
 		for _, d := range ds {
 			if d.Properties.GetInt64(filterProperty, 100) < int64(s.cfg.Keep) {
-				left--
+				left.Add(-1)
 			}
 		}
 		if err := c.Ack(ctx, ds...); err != nil {
-			return 0, err
+			return err
 		}
 	}
-	return time.Since(began), nil
+	return nil
 }
 
 // kept returns how many of the messages the filter lets pass: batches begin at
