@@ -111,7 +111,7 @@ func sendReturnsAfterStore(t *trial) {
 
 // fault uses a hook of the target and opens the case's access point anew.
 func (t *trial) fault(what string, hook func(context.Context) error) {
-	if err := hook(t.ctx); err != nil {
+	if err := unlabelled(func() error { return hook(t.ctx) }); err != nil {
 		t.Brokenf("the target's %s hook: %v", what, err)
 	}
 	t.opening.Lock()
@@ -137,6 +137,10 @@ func persistence(t *trial) {
 		c := t.Pull([]string{q})
 		t.Ack(c, t.ReceiveN(c, 3)...)
 		left = left[3:]
+		if hook.what == "Kill" && f.AckLag > 0 {
+			t.Logf("the target may forget acknowledgements of the last %v when it is killed", f.AckLag)
+			t.pause(f.AckLag)
+		}
 		t.fault(hook.what, hook.do)
 		after := t.Pull([]string{q})
 		equalLists(t, "messages after "+hook.what+" that were not acknowledged before", sortedBodies(t.ReceiveN(after, len(left))), left)

@@ -48,6 +48,10 @@ type Faults struct {
 	Restart func(ctx context.Context) error
 	// Kill ends the system without warning and starts it again.
 	Kill func(ctx context.Context) error
+	// AckLag is how old an acknowledgement must be to survive a Kill, for
+	// systems whose documents say that they write progress later than they
+	// confirm it. Sends have no such allowance.
+	AckLag time.Duration
 	// Stall makes the system accept no message, neither refuse it, until
 	// resume is called; senders wait.
 	Stall func(ctx context.Context) (resume func(), err error)

@@ -1,0 +1,263 @@
+package nats
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	om "github.com/openmessaging/openmessaging-go/openmessaging"
+	"github.com/openmessaging/openmessaging-go/spi"
+)
+
+// The server has one AckWait for all of a group, and takes an acknowledgement
+// however late it comes, even for a later delivery. So the receiver keeps the
+// leases: while one lasts it tells the server that the work goes on, when it
+// ends it gives the message back, and after that it settles nothing. A lease
+// ends too when the server was not heard for so long that it may have delivered
+// the message again.
+
+// delivery is one delivery; its address is the spi.Receipt. The receiver's
+// mutex guards until, sure and state.
+type delivery struct {
+	place
+	r     *receiver
+	msg   *nats.Msg // until it is handed out
+	reply string    // the subject that settles it
+	count uint64
+	until time.Time // the end of the lease
+	sure  time.Time // the server holds it until then
+	state state
+}
+
+type state uint8
+
+const (
+	held    state = iota
+	settled       // acknowledged
+	ended         // given back, or its lease is over
+)
+
+// readyTime is how long a message that came is kept ready for the next Receive.
+const readyTime = time.Second
+
+// sureFrom is until when the server surely holds what it was told of at t.
+func (r *receiver) sureFrom(t time.Time) time.Time { return t.Add(r.wait - r.wait/6) }
+
+// take1 takes a message that has come.
+func (r *receiver) take1(partition int32, n *nats.Msg) {
+	now := time.Now()
+	at, count, err := r.q.place(n, r.name, partition)
+	if err != nil {
+		return // not a delivery
+	}
+	d := &delivery{place: at, r: r, msg: n, reply: n.Reply, count: count, until: now.Add(readyTime), sure: r.sureFrom(now)}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		r.refuse(d)
+		return
+	}
+	r.arrived = append(r.arrived, d)
+	r.keepSoon()
+}
+
+// refuse gives a message back, as far as the connection lets it.
+func (r *receiver) refuse(d *delivery) { _ = r.conn.nc.Publish(d.reply, nak) }
+
+// hand hands out up to limit messages that have come.
+func (r *receiver) hand(limit int) []*delivery {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	ds := make([]*delivery, 0, min(limit, len(r.arrived)))
+	n := 0
+	for ; n < len(r.arrived) && len(ds) < limit; n++ {
+		if d := r.arrived[n]; d.holds(now) {
+			d.until = now.Add(r.lease)
+			ds = append(ds, d)
+		}
+	}
+	clear(r.arrived[:n])
+	r.arrived = r.arrived[n:]
+	r.out = append(r.out, ds...)
+	return ds
+}
+
+func (d *delivery) holds(now time.Time) bool {
+	return d.state == held && now.Before(d.until) && now.Before(d.sure)
+}
+
+// forget ends all leases without telling the server.
+func (r *receiver) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, d := range append(r.arrived, r.out...) {
+		if d.state == held {
+			d.state = ended
+		}
+	}
+	r.arrived, r.out = nil, nil
+}
+
+// keepSoon has keep called when it is next needed.
+func (r *receiver) keepSoon() {
+	if !r.closed && len(r.arrived)+len(r.out) > 0 {
+		r.keeper.Reset(max(min(r.lease, r.wait, readyTime)/4, time.Millisecond))
+	}
+}
+
+// keep ends leases that are over, and has the server hold the others.
+func (r *receiver) keep() {
+	now := time.Now()
+	r.mu.Lock()
+	var last []*delivery
+	look := func(ds []*delivery) (rest []*delivery) {
+		rest = ds[:0]
+		for _, d := range ds {
+			switch {
+			case d.state != held:
+				continue
+			case !now.Before(d.until):
+				d.state = ended
+				r.refuse(d)
+				continue
+			case d.sure.Sub(now) < r.wait/2:
+				last = append(last, d)
+			}
+			rest = append(rest, d)
+		}
+		clear(ds[len(rest):])
+		return rest
+	}
+	r.arrived, r.out = look(r.arrived), look(r.out)
+	r.mu.Unlock()
+	if len(last) > 0 {
+		_, _ = r.settle(context.Background(), "extend", last, progress, func(*delivery) {})
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.keepSoon()
+}
+
+// What a receiver says of a delivery. A server that is started again remembers
+// only what was given back with a delay, so that is the least.
+var (
+	ack      = []byte("+ACK")
+	nak      = []byte(`-NAK {"delay":1}`)
+	progress = []byte("+WPI")
+)
+
+func (r *receiver) Ack(ctx context.Context, receipts []spi.Receipt) ([]error, error) {
+	return r.settleAll(ctx, "ack", receipts, ack, func(d *delivery) { d.state = settled })
+}
+
+func (r *receiver) Nack(ctx context.Context, receipts []spi.Receipt, delay time.Duration) ([]error, error) {
+	say := nak
+	if delay > 0 {
+		say = fmt.Appendf(nil, `-NAK {"delay":%d}`, delay)
+	}
+	return r.settleAll(ctx, "nack", receipts, say, func(d *delivery) { d.state = ended })
+}
+
+func (r *receiver) Extend(ctx context.Context, receipts []spi.Receipt, lease time.Duration) ([]error, error) {
+	until := time.Now().Add(lease)
+	return r.settleAll(ctx, "extend", receipts, progress, func(d *delivery) { d.until = until })
+}
+
+func (r *receiver) settleAll(ctx context.Context, op string, receipts []spi.Receipt, say []byte, done func(*delivery)) ([]error, error) {
+	if err := r.begin(ctx, op); err != nil {
+		return nil, err
+	}
+	ds := make([]*delivery, len(receipts))
+	for i, v := range receipts {
+		d, ok := v.(*delivery)
+		if !ok || d.r != r {
+			return nil, om.NewError(om.CodeBadParameter, op, r.name, "receipt %d is not one of this receiver", i)
+		}
+		ds[i] = d
+	}
+	return r.settle(ctx, op, ds, say, done)
+}
+
+// settle tells the server of deliveries that are held still and calls done for
+// each that it has confirmed.
+func (r *receiver) settle(ctx context.Context, op string, ds []*delivery, say []byte, done func(*delivery)) ([]error, error) {
+	errs := make([]error, len(ds))
+	s := &settling{r: r, op: op, say: say, done: done, sent: time.Now(), errs: errs}
+	r.mu.Lock()
+	for i, d := range ds {
+		switch {
+		case d.holds(s.sent):
+			s.ds, s.places = append(s.ds, d), append(s.places, i)
+		case d.state != settled || op != "ack":
+			errs[i] = stale(op, d)
+		}
+	}
+	r.mu.Unlock()
+	for len(s.ds) > 0 {
+		n := min(len(s.ds), maxCall)
+		r.conn.calls.do(ctx, n, s)
+		s.ds, s.places = s.ds[n:], s.places[n:]
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	failed := false
+	var why map[int32]error
+	for i, err := range errs {
+		if errors.Is(err, nats.ErrNoResponders) {
+			if why == nil {
+				why = make(map[int32]error)
+			}
+			at := ds[i].partition
+			if _, ok := why[at]; !ok {
+				why[at] = wrap(r.why(ctx, at, nats.ErrNoResponders), op, r.name)
+			}
+			if errs[i] = why[at]; errors.Is(errs[i], jetstream.ErrConsumerNotFound) {
+				errs[i] = stale(op, ds[i])
+			}
+		}
+		failed = failed || errs[i] != nil
+	}
+	if !failed {
+		return nil, nil
+	}
+	return errs, nil
+}
+
+func stale(op string, d *delivery) error {
+	return om.NewError(om.CodeStaleReceipt, op, d.name, "the delivery of partition %d, offset %d has ended and settles nothing any more; use a longer lease or extend it", d.partition, d.offset())
+}
+
+// settling implements requests for deliveries.
+type settling struct {
+	r      *receiver
+	op     string
+	say    []byte
+	done   func(*delivery)
+	sent   time.Time
+	ds     []*delivery
+	places []int // of ds in errs
+	errs   []error
+}
+
+func (s *settling) subject(i int) string { return s.ds[i].reply }
+
+func (s *settling) publish(i int, reply string) error {
+	return s.r.conn.nc.PublishRequest(s.ds[i].reply, reply, s.say)
+}
+
+func (s *settling) answered(i int, _ *nats.Msg, err error) {
+	if err != nil {
+		s.errs[s.places[i]] = wrap(err, s.op, s.r.name)
+		return
+	}
+	s.r.mu.Lock()
+	defer s.r.mu.Unlock()
+	s.done(s.ds[i])
+	s.ds[i].sure = s.r.sureFrom(s.sent)
+}
