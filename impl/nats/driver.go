@@ -21,9 +21,9 @@
 // A send is acknowledged when the server has written the message to its file,
 // with several replicas when most of them have. It is synced to disk then only
 // when the servers have "sync_interval: always" in their jetstream block. Open
-// asks them; it logs a warning when they say no or do not say, which is the
-// rule for accounts other than the system account, unless the URL says
-// sync=always.
+// asks them and logs a warning when they say no or do not say. They say it only to
+// an account that imports $SYS.REQ.SERVER.PING.VARZ; else say sync=always in
+// the URL when it is so.
 //
 // docs/drivers.md tells how queues, groups and messages lie in JetStream.
 package nats

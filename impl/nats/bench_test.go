@@ -1,0 +1,202 @@
+package nats_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/openmessaging/openmessaging-go/internal/natsserver"
+	om "github.com/openmessaging/openmessaging-go/openmessaging"
+)
+
+var (
+	ratioRuns     = flag.Int("nats.ratio", 0, "measure the driver against the bare client, so many times")
+	ratioMessages = flag.Int("nats.messages", 200_000, "messages of a measurement")
+	ratioSync     = flag.Bool("nats.sync", false, "have the server sync before it acknowledges")
+)
+
+// What both sides are given: the body, the messages under way, the messages
+// in a request for more.
+const (
+	benchBody   = 128
+	benchFlight = 4096
+)
+
+// TestRatio measures the portable client on the driver beside the bare client,
+// in turn, against one server in this process, and prints the medians and the
+// ratio of each run. It asserts nothing about speed.
+func TestRatio(t *testing.T) {
+	if *ratioRuns == 0 {
+		t.Skip("untested: say -nats.ratio=5 to measure")
+	}
+	s := start(t, func(o *server.Options) { o.SyncAlways = *ratioSync })
+	b := &ratio{t: t, address: natsserver.Address(s), n: *ratioMessages, rates: map[string][]float64{}}
+	for run := range *ratioRuns {
+		b.run(run)
+	}
+	for _, what := range []string{"publish", "publish with ids", "consume"} {
+		ours := what
+		if what == "publish with ids" {
+			ours = "publish"
+		}
+		var shares []float64
+		for i, bare := range b.rates["bare "+what] {
+			shares = append(shares, b.rates[ours][i]/bare)
+		}
+		slices.Sort(shares)
+		fmt.Printf("%-17s portable client %8.0f/s, bare client %8.0f/s, ratio %3.0f %% (%.0f to %.0f)\n", what, median(b.rates[ours]), median(b.rates["bare "+what]),
+			100*median(shares), 100*shares[0], 100*shares[len(shares)-1])
+	}
+}
+
+func median(v []float64) float64 {
+	v = slices.Sorted(slices.Values(v))
+	return v[len(v)/2]
+}
+
+type ratio struct {
+	t       testing.TB
+	address string
+	n       int
+	rates   map[string][]float64
+}
+
+// run measures everything once, each on a queue of its own.
+func (b *ratio) run(run int) {
+	ap := open(b.t, urlOf(b.address, "?sync=always"))
+	steps := []func(){
+		func() { b.rate("publish", b.publish(ap, b.queue(ap, run, "portable"))) },
+		func() { b.rate("bare publish", b.barePublish(b.queue(ap, run, "bare"), false)) },
+		func() { b.rate("bare publish with ids", b.barePublish(b.queue(ap, run, "ids"), true)) },
+	}
+	if run%2 == 1 {
+		slices.Reverse(steps)
+	}
+	for _, step := range steps {
+		step()
+	}
+	queue := fmt.Sprintf("portable-%d", run)
+	steps = []func(){
+		func() { b.rate("consume", b.consume(ap, queue)) },
+		func() { b.rate("bare consume", b.bareConsume(queue)) },
+	}
+	if run%2 == 1 {
+		slices.Reverse(steps)
+	}
+	for _, step := range steps {
+		step()
+	}
+	for _, q := range []string{"portable", "bare", "ids"} {
+		ok(b.t, ap.Resources().DeleteQueue(b.t.Context(), fmt.Sprintf("%s-%d", q, run)))
+	}
+}
+
+func (b *ratio) rate(what string, d time.Duration) {
+	b.rates[what] = append(b.rates[what], float64(b.n)/d.Seconds())
+}
+
+func (b *ratio) queue(ap om.AccessPoint, run int, name string) string {
+	q := fmt.Sprintf("%s-%d", name, run)
+	createQueue(b.t, ap, q, 1)
+	return q
+}
+
+func (b *ratio) publish(ap om.AccessPoint, queue string) time.Duration {
+	p := producer(b.t, ap, om.WithBatch(benchFlight/4, 1<<20), om.WithBuffer(benchFlight, 64<<20))
+	body := make([]byte, benchBody)
+	var failed atomic.Int64
+	var all sync.WaitGroup
+	began := time.Now()
+	for range b.n {
+		all.Add(1)
+		p.SendAsync(b.t.Context(), om.NewMessage(queue, body)).OnDone(func(_ om.SendResult, err error) {
+			if err != nil {
+				failed.Add(1)
+			}
+			all.Done()
+		})
+	}
+	all.Wait()
+	d := time.Since(began)
+	if failed.Load() > 0 {
+		b.t.Errorf("%d sends failed", failed.Load())
+	}
+	ok(b.t, p.Close(b.t.Context()))
+	return d
+}
+
+func (b *ratio) barePublish(queue string, ids bool) time.Duration {
+	nc, _ := native(b.t, b.address)
+	var failed atomic.Int64
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(benchFlight))
+	ok(b.t, err)
+	subject := strings.ReplaceAll("oms~test~default~"+queue+"~0", "~", ".")
+	body := make([]byte, benchBody)
+	began := time.Now()
+	for i := range b.n {
+		var opts []jetstream.PublishOpt
+		if ids {
+			opts = append(opts, jetstream.WithMsgID(fmt.Sprint(i)))
+		}
+		if _, err := js.PublishAsync(subject, body, opts...); err != nil {
+			failed.Add(1)
+		}
+	}
+	<-js.PublishAsyncComplete()
+	d := time.Since(began)
+	js.CleanupPublisher()
+	if failed.Load() > 0 {
+		b.t.Errorf("%d sends failed", failed.Load())
+	}
+	return d
+}
+
+func (b *ratio) consume(ap om.AccessPoint, queue string) time.Duration {
+	c, err := ap.NewPushConsumer(b.t.Context(), om.WithGroup("portable"), om.WithPrefetch(benchFlight), om.WithHandlerBatch(256))
+	ok(b.t, err)
+	done := make(chan struct{})
+	left := b.n
+	began := time.Now()
+	ok(b.t, c.BindBatch(b.t.Context(), func(_ context.Context, batch *om.Batch) error {
+		if left -= len(batch.Deliveries); left <= 0 {
+			close(done)
+		}
+		return nil
+	}, queue))
+	<-done
+	ok(b.t, c.Close(b.t.Context())) // when everything is acknowledged and confirmed
+	return time.Since(began)
+}
+
+// bareConsume acknowledges without waiting for confirmation, as the bare client
+// does it many at once; only its last one is confirmed.
+func (b *ratio) bareConsume(queue string) time.Duration {
+	_, js := native(b.t, b.address)
+	c, err := js.CreateConsumer(b.t.Context(), "oms~test~default~"+queue+"~0", jetstream.ConsumerConfig{Durable: "bare", AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: -1})
+	ok(b.t, err)
+	began := time.Now()
+	messages, err := c.Messages(jetstream.PullMaxMessages(benchFlight))
+	ok(b.t, err)
+	for i := range b.n {
+		m, err := messages.Next()
+		ok(b.t, err)
+		if i < b.n-1 {
+			err = m.Ack()
+		} else {
+			err = m.DoubleAck(b.t.Context())
+		}
+		ok(b.t, err)
+	}
+	d := time.Since(began)
+	messages.Stop()
+	return d
+}
