@@ -111,7 +111,7 @@ func (b *ratio) queue(ap om.AccessPoint, run int, name string) string {
 }
 
 func (b *ratio) publish(ap om.AccessPoint, queue string) time.Duration {
-	p := producer(b.t, ap, om.WithBatch(benchFlight/4, 1<<20), om.WithBuffer(benchFlight, 64<<20))
+	p := producer(b.t, ap, om.WithBatch(benchFlight, 8<<20), om.WithBuffer(2*benchFlight, 64<<20))
 	body := make([]byte, benchBody)
 	var failed atomic.Int64
 	var all sync.WaitGroup

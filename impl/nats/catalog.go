@@ -32,7 +32,9 @@ type queue struct {
 	streams  []string
 	subjects []string
 	host     string // that leads the first stream
-	turns    atomic.Uint32
+	// clustered says that the streams may move between servers.
+	clustered bool
+	turns     atomic.Uint32
 }
 
 // turn returns the partition of the messages of a call without one of their own.
@@ -85,7 +87,7 @@ func (c *conn) newQueue(s *jetstream.StreamInfo) *queue {
 	n, _ := strconv.Atoi(meta[metaPartitions])
 	q := &queue{host: c.nc.ConnectedServerName()}
 	if s.Cluster != nil {
-		q.host = cmp.Or(s.Cluster.Leader, q.host)
+		q.host, q.clustered = cmp.Or(s.Cluster.Leader, q.host), s.Cluster.Name != ""
 	}
 	q.QueueConfig = om.QueueConfig{Name: om.JoinQueueName(meta[metaNamespace], meta[metaQueue]), Partitions: max(n, 1), Description: s.Config.Description}
 	for i := range q.Partitions {

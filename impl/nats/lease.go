@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -187,77 +188,107 @@ func (r *receiver) settleAll(ctx context.Context, op string, receipts []spi.Rece
 // each that it has confirmed.
 func (r *receiver) settle(ctx context.Context, op string, ds []*delivery, say []byte, done func(*delivery)) ([]error, error) {
 	errs := make([]error, len(ds))
-	s := &settling{r: r, op: op, say: say, done: done, sent: time.Now(), errs: errs}
+	s := &settling{r: r, op: op, say: say, done: done, sent: time.Now(), connects: r.conn.nc.Stats().Reconnects, errs: errs}
 	r.mu.Lock()
 	for i, d := range ds {
 		switch {
 		case d.holds(s.sent):
-			s.ds, s.places = append(s.ds, d), append(s.places, i)
+			s.add(d, i)
 		case d.state != settled || op != "ack":
 			errs[i] = stale(op, d)
 		}
 	}
 	r.mu.Unlock()
-	for len(s.ds) > 0 {
-		n := min(len(s.ds), maxCall)
+	for len(s.runs) > 0 {
+		n := min(len(s.runs), maxCall)
 		r.conn.calls.do(ctx, n, s)
-		s.ds, s.places = s.ds[n:], s.places[n:]
+		s.runs = s.runs[n:]
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	failed := false
-	var why map[int32]error
+	r.explain(ctx, op, ds, errs)
+	if slices.ContainsFunc(errs, func(err error) bool { return err != nil }) {
+		return errs, nil
+	}
+	return nil, nil
+}
+
+// explain finds out why nobody took what was said of deliveries.
+func (r *receiver) explain(ctx context.Context, op string, ds []*delivery, errs []error) {
+	why := make(map[int32]error)
 	for i, err := range errs {
-		if errors.Is(err, nats.ErrNoResponders) {
-			if why == nil {
-				why = make(map[int32]error)
-			}
-			at := ds[i].partition
-			if _, ok := why[at]; !ok {
-				why[at] = wrap(r.why(ctx, at, nats.ErrNoResponders), op, r.name)
-			}
-			if errs[i] = why[at]; errors.Is(errs[i], jetstream.ErrConsumerNotFound) {
-				errs[i] = stale(op, ds[i])
-			}
+		if !errors.Is(err, nats.ErrNoResponders) {
+			continue
 		}
-		failed = failed || errs[i] != nil
+		at := ds[i].partition
+		if _, ok := why[at]; !ok {
+			why[at] = wrap(r.why(ctx, at, nats.ErrNoResponders), op, r.name)
+		}
+		if errs[i] = why[at]; errors.Is(errs[i], jetstream.ErrConsumerNotFound) {
+			errs[i] = stale(op, ds[i])
+		}
 	}
-	if !failed {
-		return nil, nil
-	}
-	return errs, nil
 }
 
 func stale(op string, d *delivery) error {
 	return om.NewError(om.CodeStaleReceipt, op, d.name, "the delivery of partition %d, offset %d has ended and settles nothing any more; use a longer lease or extend it", d.partition, d.offset())
 }
 
-// settling implements requests for deliveries.
+// settling implements requests for runs of deliveries. One server takes what is
+// said of a partition in the order in which one connection says it, so that
+// the answer to the last of a run stands for all. Of several servers each may
+// have been the leader, so that there every delivery is a run.
 type settling struct {
-	r      *receiver
-	op     string
-	say    []byte
-	done   func(*delivery)
-	sent   time.Time
-	ds     []*delivery
-	places []int // of ds in errs
-	errs   []error
+	r        *receiver
+	op       string
+	say      []byte
+	done     func(*delivery)
+	sent     time.Time
+	ds       []*delivery
+	places   []int // of ds in errs
+	runs     []run
+	errs     []error
+	connects uint64
 }
 
-func (s *settling) subject(i int) string { return s.ds[i].reply }
+// run is ds[from:to], all of one partition.
+type run struct{ from, to int }
+
+func (s *settling) add(d *delivery, place int) {
+	s.ds, s.places = append(s.ds, d), append(s.places, place)
+	n := len(s.ds)
+	if last := len(s.runs) - 1; last >= 0 && !s.r.q.clustered && s.ds[n-2].partition == d.partition {
+		s.runs[last].to = n
+	} else {
+		s.runs = append(s.runs, run{n - 1, n})
+	}
+}
+
+func (s *settling) subject(i int) string { return s.ds[s.runs[i].from].reply }
 
 func (s *settling) publish(i int, reply string) error {
-	return s.r.conn.nc.PublishRequest(s.ds[i].reply, reply, s.say)
+	nc, last := s.r.conn.nc, s.runs[i].to-1
+	for _, d := range s.ds[s.runs[i].from:last] {
+		if err := nc.Publish(d.reply, s.say); err != nil {
+			return err
+		}
+	}
+	return nc.PublishRequest(s.ds[last].reply, reply, s.say)
 }
 
 func (s *settling) answered(i int, _ *nats.Msg, err error) {
-	if err != nil {
-		s.errs[s.places[i]] = wrap(err, s.op, s.r.name)
-		return
+	if err == nil && s.connects != s.r.conn.nc.Stats().Reconnects {
+		err = nats.ErrDisconnected // meanwhile, and some may be lost
 	}
 	s.r.mu.Lock()
 	defer s.r.mu.Unlock()
-	s.done(s.ds[i])
-	s.ds[i].sure = s.r.sureFrom(s.sent)
+	for k := s.runs[i].from; k < s.runs[i].to; k++ {
+		if err != nil {
+			s.errs[s.places[k]] = wrap(err, s.op, s.r.name)
+			continue
+		}
+		s.done(s.ds[k])
+		s.ds[k].sure = s.r.sureFrom(s.sent)
+	}
 }
