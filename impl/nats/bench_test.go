@@ -4,10 +4,12 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -39,7 +41,7 @@ func TestRatio(t *testing.T) {
 		t.Skip("untested: say -nats.ratio=5 to measure")
 	}
 	s := start(t, func(o *server.Options) { o.SyncAlways = *ratioSync })
-	b := &ratio{t: t, address: natsserver.Address(s), n: *ratioMessages, rates: map[string][]float64{}}
+	b := &ratio{t: t, address: natsserver.Address(s), n: *ratioMessages, rates: map[string][]float64{}, cpu: map[string][]float64{}}
 	for run := range *ratioRuns {
 		b.run(run)
 	}
@@ -53,9 +55,23 @@ func TestRatio(t *testing.T) {
 			shares = append(shares, b.rates[ours][i]/bare)
 		}
 		slices.Sort(shares)
-		fmt.Printf("%-17s portable client %8.0f/s, bare client %8.0f/s, ratio %3.0f %% (%.0f to %.0f)\n", what, median(b.rates[ours]), median(b.rates["bare "+what]),
-			100*median(shares), 100*shares[0], 100*shares[len(shares)-1])
+		cpu := median(b.cpu[ours]) / median(b.cpu["bare "+what])
+		fmt.Printf("%-17s portable client %8.0f/s, bare client %8.0f/s, ratio %3.0f %% (%.0f to %.0f); processor time of client and server %3.0f %%\n", what, median(b.rates[ours]), median(b.rates["bare "+what]),
+			100*median(shares), 100*shares[0], 100*shares[len(shares)-1], 100*cpu)
 	}
+}
+
+// begin begins a measurement with clean memory.
+func (b *ratio) begin() {
+	runtime.GC()
+	b.used = processorTime()
+}
+
+// processorTime returns the seconds of processor time that the process has used.
+func processorTime() float64 {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
 }
 
 func median(v []float64) float64 {
@@ -67,16 +83,18 @@ type ratio struct {
 	t       testing.TB
 	address string
 	n       int
-	rates   map[string][]float64
+	rates   map[string][]float64 // messages a second
+	cpu     map[string][]float64 // seconds of processor time
+	used    float64              // of the process before the measurement
 }
 
 // run measures everything once, each on a queue of its own.
 func (b *ratio) run(run int) {
 	ap := open(b.t, urlOf(b.address, "?sync=always"))
 	steps := []func(){
-		func() { b.rate("publish", b.publish(ap, b.queue(ap, run, "portable"))) },
-		func() { b.rate("bare publish", b.barePublish(b.queue(ap, run, "bare"), false)) },
-		func() { b.rate("bare publish with ids", b.barePublish(b.queue(ap, run, "ids"), true)) },
+		func() { b.begin(); b.rate("publish", b.publish(ap, b.queue(ap, run, "portable"))) },
+		func() { b.begin(); b.rate("bare publish", b.barePublish(b.queue(ap, run, "bare"), false)) },
+		func() { b.begin(); b.rate("bare publish with ids", b.barePublish(b.queue(ap, run, "ids"), true)) },
 	}
 	if run%2 == 1 {
 		slices.Reverse(steps)
@@ -86,8 +104,8 @@ func (b *ratio) run(run int) {
 	}
 	queue := fmt.Sprintf("portable-%d", run)
 	steps = []func(){
-		func() { b.rate("consume", b.consume(ap, queue)) },
-		func() { b.rate("bare consume", b.bareConsume(queue)) },
+		func() { b.begin(); b.rate("consume", b.consume(ap, queue)) },
+		func() { b.begin(); b.rate("bare consume", b.bareConsume(queue)) },
 	}
 	if run%2 == 1 {
 		slices.Reverse(steps)
@@ -101,6 +119,9 @@ func (b *ratio) run(run int) {
 }
 
 func (b *ratio) rate(what string, d time.Duration) {
+	used := processorTime()
+	b.cpu[what] = append(b.cpu[what], used-b.used)
+	b.used = used
 	b.rates[what] = append(b.rates[what], float64(b.n)/d.Seconds())
 }
 
@@ -110,26 +131,36 @@ func (b *ratio) queue(ap om.AccessPoint, run int, name string) string {
 	return q
 }
 
+// publish sends batches, so many at once that as many messages are under way as
+// the bare client has.
 func (b *ratio) publish(ap om.AccessPoint, queue string) time.Duration {
-	p := producer(b.t, ap, om.WithBatch(benchFlight, 8<<20), om.WithBuffer(2*benchFlight, 64<<20))
+	const batch = benchFlight / 4
+	p := producer(b.t, ap, om.WithBatch(batch, 1<<20))
 	body := make([]byte, benchBody)
-	var failed atomic.Int64
+	var left atomic.Int64
+	left.Store(int64(b.n))
 	var all sync.WaitGroup
 	began := time.Now()
-	for range b.n {
-		all.Add(1)
-		p.SendAsync(b.t.Context(), om.NewMessage(queue, body)).OnDone(func(_ om.SendResult, err error) {
-			if err != nil {
-				failed.Add(1)
+	for range benchFlight / batch {
+		all.Go(func() {
+			for {
+				n := min(batch, left.Add(-batch)+batch)
+				if n <= 0 {
+					return
+				}
+				ms := make([]*om.Message, n)
+				for i := range ms {
+					ms[i] = om.NewMessage(queue, body)
+				}
+				if _, err := p.SendBatch(b.t.Context(), ms); err != nil {
+					b.t.Error(err)
+					return
+				}
 			}
-			all.Done()
 		})
 	}
 	all.Wait()
 	d := time.Since(began)
-	if failed.Load() > 0 {
-		b.t.Errorf("%d sends failed", failed.Load())
-	}
 	ok(b.t, p.Close(b.t.Context()))
 	return d
 }
@@ -199,4 +230,26 @@ func (b *ratio) bareConsume(queue string) time.Duration {
 	d := time.Since(began)
 	messages.Stop()
 	return d
+}
+
+// BenchmarkPublish and BenchmarkConsume are for profiles; a message is an
+// operation.
+func BenchmarkPublish(b *testing.B) {
+	r, ap := benchRatio(b)
+	b.ResetTimer()
+	r.publish(ap, r.queue(ap, b.N, "portable"))
+}
+
+func BenchmarkConsume(b *testing.B) {
+	r, ap := benchRatio(b)
+	q := r.queue(ap, b.N, "portable")
+	r.publish(ap, q)
+	b.ResetTimer()
+	r.consume(ap, q)
+}
+
+func benchRatio(b *testing.B) (*ratio, om.AccessPoint) {
+	s := start(b, func(o *server.Options) { o.SyncAlways = false })
+	b.ReportAllocs()
+	return &ratio{t: b, address: natsserver.Address(s), n: b.N}, open(b, urlOf(natsserver.Address(s), "?sync=always"))
 }
