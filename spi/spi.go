@@ -141,7 +141,9 @@ type Receiver interface {
 	Receive(ctx context.Context, max int) ([]Received, error)
 
 	// Ack acknowledges deliveries: their messages are not delivered to the
-	// group again (R062). It returns when that is durable, with CapPersistent.
+	// group again (R062). It returns when that is durable, with CapPersistent; a
+	// driver whose system writes progress later than it confirms it documents
+	// by how much, and what a kill in between makes of it: a redelivery.
 	// The result is nil when all succeeded, else one error or nil for each
 	// receipt. A receipt acknowledged before is no error (G22); one whose
 	// lease has ended gives CodeStaleReceipt (G23). The error is for what

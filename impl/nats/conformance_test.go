@@ -18,20 +18,29 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-	m := &machine{parent: t.TempDir()}
+	m := &machine{parent: t.TempDir(), users: true}
 	if err := m.start(server.RANDOM_PORT); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { natsserver.Stop(m.server) })
 	tck.Run(t, tck.Target{
-		URL:    "oms:nats://" + natsserver.Address(m.server) + "/tck?sync=always",
-		Faults: tck.Faults{Restart: m.restart, Kill: m.kill, AckLag: 300 * time.Millisecond},
+		URL:         "oms:nats://" + natsserver.Address(m.server) + "/tck?sync=always",
+		Credentials: secret("app"),
+		ReadOnly:    secret("reader"),
+		Faults:      tck.Faults{Restart: m.restart, Kill: m.kill, AckLag: 300 * time.Millisecond},
 	})
+}
+
+func secret(name string) func(context.Context) (spi.Credentials, error) {
+	return func(context.Context) (spi.Credentials, error) {
+		return spi.Credentials{AccountID: name, AccountKey: name}, nil
+	}
 }
 
 // machine is a server that can be restarted and killed.
 type machine struct {
 	parent string
+	users  bool // it asks for credentials
 
 	mu     sync.Mutex
 	server *server.Server
@@ -43,7 +52,14 @@ func (m *machine) start(port int) error {
 	if m.dir == "" {
 		m.dir = filepath.Join(m.parent, "store")
 	}
-	s, err := natsserver.Start(m.dir, func(o *server.Options) { o.Port = port })
+	s, err := natsserver.Start(m.dir, func(o *server.Options) {
+		o.Port = port
+		if m.users {
+			o.Users = []*server.User{{Username: "app", Password: "app"}, {Username: "reader", Password: "reader", Permissions: &server.Permissions{
+				Publish: &server.SubjectPermission{Deny: []string{"oms.>"}},
+			}}}
+		}
+	})
 	if err == nil {
 		m.server = s
 	}
