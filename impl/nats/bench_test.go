@@ -21,7 +21,7 @@ import (
 )
 
 var (
-	ratioRuns     = flag.Int("nats.ratio", 0, "measure the driver against the bare client, so many times")
+	ratioRuns     = flag.Int("nats.runs", 5, "measurements of the ratio")
 	ratioMessages = flag.Int("nats.messages", 200_000, "messages of a measurement")
 	ratioSync     = flag.Bool("nats.sync", false, "have the server sync before it acknowledges")
 )
@@ -33,13 +33,10 @@ const (
 	benchFlight = 4096
 )
 
-// TestRatio measures the portable client on the driver beside the bare client,
-// in turn, against one server in this process, and prints the medians and the
-// ratio of each run. It asserts nothing about speed.
-func TestRatio(t *testing.T) {
-	if *ratioRuns == 0 {
-		t.Skip("untested: say -nats.ratio=5 to measure")
-	}
+// BenchmarkRatio measures the portable client on the driver beside the bare
+// client, in turn, against one server in this process, and prints the medians
+// and the ratio of each run.
+func BenchmarkRatio(t *testing.B) {
 	s := start(t, func(o *server.Options) { o.SyncAlways = *ratioSync })
 	b := &ratio{t: t, address: natsserver.Address(s), n: *ratioMessages, rates: map[string][]float64{}, cpu: map[string][]float64{}}
 	for run := range *ratioRuns {
@@ -55,6 +52,7 @@ func TestRatio(t *testing.T) {
 			shares = append(shares, b.rates[ours][i]/bare)
 		}
 		slices.Sort(shares)
+		t.ReportMetric(100*median(shares), strings.ReplaceAll(what, " ", "-")+"-%")
 		cpu := median(b.cpu[ours]) / median(b.cpu["bare "+what])
 		fmt.Printf("%-17s portable client %8.0f/s, bare client %8.0f/s, ratio %3.0f %% (%.0f to %.0f); processor time of client and server %3.0f %%\n", what, median(b.rates[ours]), median(b.rates["bare "+what]),
 			100*median(shares), 100*shares[0], 100*shares[len(shares)-1], 100*cpu)
@@ -174,7 +172,7 @@ func (b *ratio) barePublish(queue string, ids bool) time.Duration {
 	body := make([]byte, benchBody)
 	began := time.Now()
 	for i := range b.n {
-		var opts []jetstream.PublishOpt
+		opts := []jetstream.PublishOpt{jetstream.WithStallWait(time.Minute)}
 		if ids {
 			opts = append(opts, jetstream.WithMsgID(fmt.Sprint(i)))
 		}
@@ -192,7 +190,7 @@ func (b *ratio) barePublish(queue string, ids bool) time.Duration {
 }
 
 func (b *ratio) consume(ap om.AccessPoint, queue string) time.Duration {
-	c, err := ap.NewPushConsumer(b.t.Context(), om.WithGroup("portable"), om.WithPrefetch(benchFlight), om.WithHandlerBatch(256))
+	c, err := ap.NewPushConsumer(b.t.Context(), om.WithGroup("portable"), om.WithPrefetch(benchFlight), om.WithHandlerBatch(256), om.WithOnError(func(err error) { b.t.Logf("background: %v", err) }))
 	ok(b.t, err)
 	done := make(chan struct{})
 	left := b.n

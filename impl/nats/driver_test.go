@@ -173,6 +173,38 @@ func TestG23_fencing(t *testing.T) {
 	}
 }
 
+// TestKeptMessagesAreGivenBack has two partitions answer a receiver that wants
+// one message: the other is given back soon, long before ack_wait is over.
+func TestKeptMessagesAreGivenBack(t *testing.T) {
+	address := natsserver.Address(start(t, nil))
+	ap := open(t, urlOf(address, "?sync=always&ack_wait=1h"))
+	createQueue(t, ap, "q", 2)
+	first, second := pull(t, ap, "q", om.WithLease(time.Hour)), pull(t, ap, "q", om.WithLease(time.Hour))
+	nc, js := native(t, address)
+	for range 3 {
+		got := make(chan error, 1)
+		go func() {
+			_, err := first.Receive(within(t, 30*time.Second))
+			got <- err
+		}()
+		var waiting int
+		await(t, "the receiver waits at both partitions", func() bool {
+			waiting = 0
+			for _, s := range []string{"oms~test~default~q~0", "oms~test~default~q~1"} {
+				if c, err := js.Consumer(t.Context(), s, "default"); err == nil {
+					waiting += c.CachedInfo().NumWaiting
+				}
+			}
+			return waiting == 2
+		})
+		ok(t, nc.Publish("oms.test.default.q.0", nil))
+		ok(t, nc.Publish("oms.test.default.q.1", nil))
+		ok(t, <-got)
+		_, err := second.Receive(within(t, 30*time.Second))
+		ok(t, err)
+	}
+}
+
 // TestSeekAndStart moves groups and starts them at positions.
 func TestSeekAndStart(t *testing.T) {
 	ap := open(t, urlOf(natsserver.Address(start(t, nil)), "?sync=always"))
@@ -181,7 +213,7 @@ func TestSeekAndStart(t *testing.T) {
 	send(t, p, "q", "0", "1", "2")
 	await(t, "the clock has gone on", func() func() bool {
 		from := time.Now().Truncate(time.Millisecond)
-		return func() bool { return time.Now().Sub(from) > 2*time.Millisecond }
+		return func() bool { return time.Since(from) > 2*time.Millisecond }
 	}())
 	middle := time.Now()
 	send(t, p, "q", "3", "4")
@@ -286,4 +318,25 @@ func TestWithoutJetStream(t *testing.T) {
 	_, err := oms.Open(t.Context(), urlOf(natsserver.Address(s), ""))
 	is(t, err, true, om.CodeServiceUnavailable)
 	contains(t, err.Error(), "jetstream not enabled")
+}
+
+// TestUnreadableMessage has a message whose headers are not what they should be.
+func TestUnreadableMessage(t *testing.T) {
+	address := natsserver.Address(start(t, nil))
+	ap := open(t, urlOf(address, "?sync=always"))
+	createQueue(t, ap, "q", 1)
+	_, js := native(t, address)
+	for _, h := range []nats.Header{{"Oms": {"1.0.0 today host"}}, {"Oms": {"1.0.0 1 host"}, "Oms-Prefix": {"99"}}, {"Oms": {"1.0.0 1 host"}, "Oms-Properties": {"!"}}} {
+		_, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: "oms.test.default.q.0", Header: h})
+		ok(t, err)
+	}
+	c := pull(t, ap, "q")
+	_, err := c.Receive(within(t, 10*time.Second))
+	is(t, err, false, om.CodeStorageCorrupt)
+	send(t, producer(t, ap), "q", "good")
+	ds, err := c.ReceiveBatch(within(t, 10*time.Second), 10)
+	ok(t, err)
+	if len(ds) != 1 || string(ds[0].Body) != "good" {
+		t.Errorf("%d messages beside unreadable ones", len(ds))
+	}
 }

@@ -48,8 +48,8 @@ const readyTime = time.Second
 // sureFrom is until when the server surely holds what it was told of at t.
 func (r *receiver) sureFrom(t time.Time) time.Time { return t.Add(r.wait - r.wait/6) }
 
-// take1 takes a message that has come.
-func (r *receiver) take1(partition int32, n *nats.Msg) {
+// take takes a message that has come.
+func (r *receiver) take(partition int32, n *nats.Msg) {
 	now := time.Now()
 	at, count, err := r.q.place(n, r.name, partition)
 	if err != nil {
@@ -69,6 +69,15 @@ func (r *receiver) take1(partition int32, n *nats.Msg) {
 // refuse gives a message back, as far as the connection lets it.
 func (r *receiver) refuse(d *delivery) { _ = r.conn.nc.Publish(d.reply, nak) }
 
+// giveUp ends a lease. The message is given back unless the server may have
+// delivered it again already.
+func (r *receiver) giveUp(d *delivery, now time.Time) {
+	if d.state == held && now.Before(d.sure) {
+		r.refuse(d)
+	}
+	d.state = ended
+}
+
 // hand hands out up to limit messages that have come.
 func (r *receiver) hand(limit int) []*delivery {
 	r.mu.Lock()
@@ -80,6 +89,8 @@ func (r *receiver) hand(limit int) []*delivery {
 		if d := r.arrived[n]; d.holds(now) {
 			d.until = now.Add(r.lease)
 			ds = append(ds, d)
+		} else {
+			r.giveUp(d, now)
 		}
 	}
 	clear(r.arrived[:n])
@@ -122,9 +133,8 @@ func (r *receiver) keep() {
 			switch {
 			case d.state != held:
 				continue
-			case !now.Before(d.until):
-				d.state = ended
-				r.refuse(d)
+			case !d.holds(now):
+				r.giveUp(d, now)
 				continue
 			case d.sure.Sub(now) < r.wait/2:
 				last = append(last, d)

@@ -55,7 +55,7 @@ func (p *puller) ask(ctx context.Context, partitions []int32, limit int, wait bo
 		r.left[partition] = limit
 	}
 	inbox := nc.NewInbox() + "."
-	sub, err := nc.Subscribe(inbox+"*", r.came1)
+	sub, err := nc.Subscribe(inbox+"*", r.take)
 	if err != nil {
 		return err
 	}
@@ -98,15 +98,14 @@ func (p *puller) ask(ctx context.Context, partitions []int32, limit int, wait bo
 	return err
 }
 
-// came1 takes a message or what the server says instead of one.
-func (r *round) came1(n *nats.Msg) {
+// take takes a message or what the server says instead of one.
+func (r *round) take(n *nats.Msg) {
+	partition, _ := strconv.Atoi(n.Subject[strings.LastIndexByte(n.Subject, '.')+1:]) // of the stream's subject and the inbox alike
 	if n.Reply != "" {
-		partition, _ := strconv.Atoi(n.Subject[strings.LastIndexByte(n.Subject, '.')+1:])
 		r.p.arrive(int32(partition), n)
 		r.count(int32(partition), 1, nil)
 		return
 	}
-	partition, _ := strconv.Atoi(n.Subject[strings.LastIndexByte(n.Subject, '.')+1:])
 	const all = 1 << 30
 	switch n.Header.Get("Status") {
 	case "404", "408": // no more

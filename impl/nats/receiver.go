@@ -42,7 +42,7 @@ func (c *conn) NewReceiver(ctx context.Context, cfg spi.ReceiverConfig) (spi.Rec
 		return nil, err
 	}
 	r := &receiver{name: cfg.Queue, group: cfg.Group, lease: cfg.Lease, wait: c.ackWait, turn: make(chan struct{}, 1), closing: make(chan struct{})}
-	r.conn, r.q, r.consumer, r.arrive, r.ended = c, q, token(cfg.Group), r.take1, r.closing
+	r.conn, r.q, r.consumer, r.arrive, r.ended = c, q, token(cfg.Group), r.take, r.closing
 	for i := range q.streams {
 		info, err := c.join(ctx, q, i, cfg.Group, cfg.Start)
 		if err != nil {
@@ -123,19 +123,27 @@ func (r *receiver) some() bool {
 	return len(r.arrived) > 0
 }
 
-// open opens the messages of deliveries.
+// open opens the messages of deliveries. One that cannot be read is delivered
+// again when its lease ends, and fails the call when it came alone.
 func (r *receiver) open(ds []*delivery) ([]spi.Received, error) {
-	out := make([]spi.Received, len(ds))
-	var err error
-	for i, d := range ds {
-		if out[i], err = d.place.open(d.msg); err != nil {
-			return nil, err // they are delivered again when their leases end
-		}
-		out[i].Receipt, out[i].LeaseUntil = d, d.until
-		out[i].Message.Ext.DeliveryCount = int(d.count)
+	out := make([]spi.Received, 0, len(ds))
+	var bad error
+	for _, d := range ds {
+		got, err := d.place.open(d.msg)
 		d.msg = nil
+		if err != nil {
+			r.conn.log.Error("a message cannot be read", "error", err)
+			bad = err
+			continue
+		}
+		got.Receipt, got.LeaseUntil = d, d.until
+		got.Message.Ext.DeliveryCount = int(d.count)
+		out = append(out, got)
 	}
-	return out, nil
+	if len(out) > 0 {
+		bad = nil
+	}
+	return out, bad
 }
 
 // Close implements spi.Receiver.
