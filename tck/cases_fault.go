@@ -137,10 +137,6 @@ func persistence(t *trial) {
 		c := t.Pull([]string{q})
 		t.Ack(c, t.ReceiveN(c, 3)...)
 		left = left[3:]
-		if hook.what == "Kill" && f.AckLag > 0 {
-			t.Logf("the target may forget acknowledgements of the last %v when it is killed", f.AckLag)
-			t.pause(f.AckLag)
-		}
 		t.fault(hook.what, hook.do)
 		after := t.Pull([]string{q})
 		equalLists(t, "messages after "+hook.what+" that were not acknowledged before", sortedBodies(t.ReceiveN(after, len(left))), left)

@@ -6,9 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
-	"time"
 
-	om "github.com/openmessaging/openmessaging-go/openmessaging"
 	"github.com/openmessaging/openmessaging-go/spi"
 	"github.com/openmessaging/openmessaging-go/tck"
 	"github.com/openmessaging/openmessaging-go/tck/memory"
@@ -200,76 +198,4 @@ func one(t *testing.T, tg tck.Target, id string) report.Case {
 	}
 	t.Fatalf("no case %s: %s", id, r.Reason)
 	return report.Case{}
-}
-
-// TestAckLag has a system forget the acknowledgements of the last moment when it
-// is killed, which the target allows for or not.
-func TestAckLag(t *testing.T) {
-	for _, c := range []struct {
-		lag  time.Duration
-		want report.Verdict
-	}{{0, report.Fail}, {2 * time.Second, report.Pass}} {
-		r := check(t, func() tck.Target {
-			s := memory.New()
-			d := &forgetful{Driver: s.Driver("memory")}
-			tg := target(s)
-			tg.Driver, tg.Faults.AckLag = d, c.lag
-			tg.Faults.Restart = nil
-			tg.Faults.Kill = func(ctx context.Context) error { return errors.Join(s.Kill(ctx), d.forget(ctx)) }
-			return tg
-		}, tck.Selection{IDs: []string{"G33"}})
-		for _, row := range r.Cases {
-			if row.ID == "G33" && row.Verdict != c.want {
-				t.Errorf("lag %v: %s: %s", c.lag, row.Verdict, row.Message)
-			}
-		}
-	}
-}
-
-// forgetful is a driver that writes acknowledgements a second late.
-type forgetful struct {
-	spi.Driver
-	queue, group string
-	acked        time.Time
-}
-
-func (d *forgetful) Open(ctx context.Context, cfg spi.Config) (spi.Conn, error) {
-	c, err := d.Driver.Open(ctx, cfg)
-	return forgetfulConn{spi.ConnWrapper{Conn: c}, d}, err
-}
-
-// forget takes the group back to its beginning, but not over old acknowledgements.
-func (d *forgetful) forget(ctx context.Context) error {
-	if time.Since(d.acked) > time.Second {
-		return nil
-	}
-	u, _ := om.ParseURL("oms:memory://localhost/tck")
-	c, err := d.Driver.Open(ctx, spi.Config{URL: u})
-	if err != nil {
-		return err
-	}
-	defer c.Close(ctx)
-	seeker, _ := spi.As[spi.Seeker](c)
-	return seeker.SeekGroup(ctx, d.queue, d.group, om.Begin())
-}
-
-type forgetfulConn struct {
-	spi.ConnWrapper
-	d *forgetful
-}
-
-func (c forgetfulConn) NewReceiver(ctx context.Context, cfg spi.ReceiverConfig) (spi.Receiver, error) {
-	r, err := c.Conn.NewReceiver(ctx, cfg)
-	c.d.queue, c.d.group = cfg.Queue, cfg.Group
-	return forgetfulReceiver{spi.ReceiverWrapper{Receiver: r}, c.d}, err
-}
-
-type forgetfulReceiver struct {
-	spi.ReceiverWrapper
-	d *forgetful
-}
-
-func (r forgetfulReceiver) Ack(ctx context.Context, receipts []spi.Receipt) ([]error, error) {
-	r.d.acked = time.Now()
-	return r.Receiver.Ack(ctx, receipts)
 }

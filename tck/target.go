@@ -46,12 +46,11 @@ type Faults struct {
 	// Restart ends the system in good order and starts it again. Open
 	// connections may end.
 	Restart func(ctx context.Context) error
-	// Kill ends the system without warning and starts it again.
+	// Kill ends the system without warning and starts it again. Where the
+	// system's documents say that it writes progress later than it confirms
+	// acknowledgements, the hook may wait for that first; for messages it must
+	// not.
 	Kill func(ctx context.Context) error
-	// AckLag is how old an acknowledgement must be to survive a Kill, for
-	// systems whose documents say that they write progress later than they
-	// confirm it. Sends have no such allowance.
-	AckLag time.Duration
 	// Stall makes the system accept no message, neither refuse it, until
 	// resume is called; senders wait.
 	Stall func(ctx context.Context) (resume func(), err error)
