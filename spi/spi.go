@@ -93,8 +93,9 @@ type Sender interface {
 	// key, or of one queue and explicit partition, keep their order.
 	//
 	// The portable client has validated the messages and set Version, BornAt
-	// (UTC, milliseconds) and BornHost. The driver chooses the message id. It
-	// refuses header fields outside its capabilities, message by message, with
+	// (UTC, milliseconds) and BornHost. The driver chooses the message id:
+	// MessageID is empty, except on a message that is sent again after an
+	// outcome that named one (see Outcome). The driver refuses header fields outside its capabilities, message by message, with
 	// the unsupported class (R028).
 	//
 	// The error is for what concerns no single message, such as a lost
@@ -109,7 +110,10 @@ type Sender interface {
 // Outcome is what became of one message.
 type Outcome struct {
 	om.SendResult
-	// Err is nil when the message was accepted.
+	// Err is nil when the message was accepted. A driver that can recognise a
+	// message by its id sets MessageID beside a retryable Err: the portable
+	// client hands the message over with that id when it sends it again, and
+	// the driver stores it once.
 	Err error
 }
 
@@ -141,7 +145,9 @@ type Receiver interface {
 	Receive(ctx context.Context, max int) ([]Received, error)
 
 	// Ack acknowledges deliveries: their messages are not delivered to the
-	// group again (R062). It returns when that is durable, with CapPersistent.
+	// group again (R062). It returns when that is durable, with CapPersistent; a
+	// driver whose system writes progress later than it confirms it documents
+	// by how much, and what a kill in between makes of it: a redelivery.
 	// The result is nil when all succeeded, else one error or nil for each
 	// receipt. A receipt acknowledged before is no error (G22); one whose
 	// lease has ended gives CodeStaleReceipt (G23). The error is for what

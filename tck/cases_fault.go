@@ -111,7 +111,7 @@ func sendReturnsAfterStore(t *trial) {
 
 // fault uses a hook of the target and opens the case's access point anew.
 func (t *trial) fault(what string, hook func(context.Context) error) {
-	if err := hook(t.ctx); err != nil {
+	if err := unlabelled(func() error { return hook(t.ctx) }); err != nil {
 		t.Brokenf("the target's %s hook: %v", what, err)
 	}
 	t.opening.Lock()

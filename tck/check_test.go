@@ -168,3 +168,34 @@ func TestTargetThatDiesOnTheWay(t *testing.T) {
 		t.Errorf("the cases that ran are not reported: %v", r.Counts)
 	}
 }
+
+// TestHooksRunOutsideOfTheCase has a hook start what outlives the case, which is
+// not the case's, and one that panics.
+func TestHooksRunOutsideOfTheCase(t *testing.T) {
+	stop := make(chan struct{})
+	defer close(stop)
+	s := memory.New()
+	tg := target(s)
+	tg.Faults.Kill = func(ctx context.Context) error {
+		go func() { <-stop }()
+		return s.Kill(ctx)
+	}
+	if c := one(t, tg, "G33"); c.Verdict != report.Pass {
+		t.Errorf("%s: %s", c.Verdict, c.Message)
+	}
+	tg.Faults.Kill = func(context.Context) error { panic("no such system") }
+	if c := one(t, tg, "G33"); c.Verdict != report.Error || !strings.Contains(c.Message, "no such system") {
+		t.Errorf("%s: %s", c.Verdict, c.Message)
+	}
+}
+
+func one(t *testing.T, tg tck.Target, id string) report.Case {
+	r := tck.Check(t.Context(), tg, tck.Selection{IDs: []string{id}})
+	for _, c := range r.Cases {
+		if c.ID == id {
+			return c
+		}
+	}
+	t.Fatalf("no case %s: %s", id, r.Reason)
+	return report.Case{}
+}

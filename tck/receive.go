@@ -140,7 +140,11 @@ func sortedBodies(ds []*om.Delivery) []string {
 // has come that far; it is nil with a hook.
 func (t *trial) Stall() (open func(), waits <-chan struct{}) {
 	if t.target.Faults.Stall != nil {
-		resume, err := t.target.Faults.Stall(t.ctx)
+		var resume func()
+		err := unlabelled(func() (err error) {
+			resume, err = t.target.Faults.Stall(t.ctx)
+			return err
+		})
 		if err != nil {
 			t.Brokenf("the target's Stall hook: %v", err)
 		}

@@ -74,6 +74,22 @@ func (t *trial) guard(label string, limit time.Duration, f func()) bool {
 	}
 }
 
+// unlabelled calls a hook of the target outside of the case: a system that it
+// starts in this process outlives the case.
+func unlabelled(hook func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		defer func() {
+			if p := recover(); p != nil {
+				done <- fmt.Errorf("it panicked: %v\n%s", p, trimStack(debug.Stack()))
+			}
+		}()
+		pprof.SetGoroutineLabels(context.Background())
+		done <- hook()
+	}()
+	return <-done
+}
+
 // trimStack keeps the lines of a stack that tell where a panic was.
 func trimStack(stack []byte) string {
 	lines := strings.Split(string(stack), "\n")

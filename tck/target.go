@@ -46,7 +46,10 @@ type Faults struct {
 	// Restart ends the system in good order and starts it again. Open
 	// connections may end.
 	Restart func(ctx context.Context) error
-	// Kill ends the system without warning and starts it again.
+	// Kill ends the system without warning and starts it again. Where the
+	// system's documents say that it writes progress later than it confirms
+	// acknowledgements, the hook may wait for that first; for messages it must
+	// not.
 	Kill func(ctx context.Context) error
 	// Stall makes the system accept no message, neither refuse it, until
 	// resume is called; senders wait.

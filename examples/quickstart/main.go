@@ -1,5 +1,5 @@
 // Quickstart replays a week of earthquakes: it publishes every event of the
-// feed beside it, consumes them with two push consumers of one group, and shows
+// feed, consumes them with two push consumers of one group, and shows
 // what came through. It runs on the embedded broker in a temporary folder, or
 // on any system whose URL is given:
 //
@@ -7,12 +7,8 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"cmp"
 	"context"
-	_ "embed"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -23,15 +19,11 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/openmessaging/openmessaging-go/examples/quickstart/earthquakes"
 	badger "github.com/openmessaging/openmessaging-go/impl/badger"
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 	"github.com/openmessaging/openmessaging-go/openmessaging/oms"
 )
-
-// The feed: USGS, all earthquakes of a week of 2018, public domain.
-//
-//go:embed earthquakes.jsonl
-var feed []byte
 
 const queue = "earthquakes"
 
@@ -67,7 +59,7 @@ func run(ctx context.Context, url string) (err error) {
 	}
 	defer func() { err = cmp.Or(err, resources.DeleteQueue(context.Background(), queue)) }()
 
-	events, err := parse(feed)
+	events, err := earthquakes.Events()
 	if err != nil {
 		return err
 	}
@@ -105,7 +97,7 @@ const strong = "mag >= 4.5 AND place IS NOT NULL"
 
 // strongest consumes the strong earthquakes alone, with a group that has a
 // filter, and prints the first five. Systems without filters are passed over.
-func strongest(ctx context.Context, ap om.AccessPoint, events []event) (err error) {
+func strongest(ctx context.Context, ap om.AccessPoint, events []earthquakes.Event) (err error) {
 	consumer, err := ap.NewPullConsumer(ctx, om.WithGroup("strong"), om.WithFilter(om.SQL(strong)))
 	if err != nil {
 		return err
@@ -146,48 +138,8 @@ func strongest(ctx context.Context, ap om.AccessPoint, events []event) (err erro
 	return nil
 }
 
-// event is a line of the feed. Felt is how many people reported it, where any did.
-type event struct {
-	ID      string  `json:"id"`
-	Time    int64   `json:"time"` // milliseconds since 1970 UTC
-	Mag     float64 `json:"mag"`
-	Place   string  `json:"place"`
-	Net     string  `json:"net"`
-	Tsunami int     `json:"tsunami"`
-	Felt    *int32  `json:"felt"`
-
-	line []byte
-}
-
-func parse(feed []byte) (events []event, err error) {
-	lines := bufio.NewScanner(bytes.NewReader(feed))
-	for lines.Scan() {
-		e := event{line: slices.Clone(lines.Bytes())}
-		if err := json.Unmarshal(e.line, &e); err != nil {
-			return nil, fmt.Errorf("line %d of the feed: %w", len(events)+1, err)
-		}
-		events = append(events, e)
-	}
-	return events, lines.Err()
-}
-
-// message makes a message with typed properties of an event.
-func (e event) message() *om.Message {
-	m := om.NewMessage(queue, e.line)
-	m.Properties["id"] = om.String(e.ID)
-	m.Properties["net"] = om.String(e.Net)
-	m.Properties["mag"] = om.Double(e.Mag)
-	m.Properties["place"] = om.String(e.Place)
-	m.Properties["time"] = om.Long(e.Time)
-	m.Properties["tsunami"] = om.Bool(e.Tsunami != 0)
-	if e.Felt != nil {
-		m.Properties["felt"] = om.Integer(*e.Felt)
-	}
-	return m
-}
-
 // publish sends the events in batches and returns how many were acknowledged.
-func publish(ctx context.Context, ap om.AccessPoint, events []event) (published int, err error) {
+func publish(ctx context.Context, ap om.AccessPoint, events []earthquakes.Event) (published int, err error) {
 	producer, err := ap.NewProducer(ctx)
 	if err != nil {
 		return 0, err
@@ -196,7 +148,7 @@ func publish(ctx context.Context, ap om.AccessPoint, events []event) (published 
 	for batch := range slices.Chunk(events, 100) {
 		var ms []*om.Message
 		for _, e := range batch {
-			ms = append(ms, e.message())
+			ms = append(ms, e.Message(queue))
 		}
 		results, err := producer.SendBatch(ctx, ms)
 		if err != nil {

@@ -198,3 +198,17 @@ func (c *cursor) pass(depth int) {
 		c.fail(fmt.Errorf("%#x begins no value of a chunk", code))
 	}
 }
+
+// DecodeProperties decodes what [AppendProperties] appended. The values share
+// b's memory: b must not be changed afterwards.
+func DecodeProperties(b []byte) (om.Properties, error) {
+	c := cursor{b: b}
+	p := c.properties(1)
+	if c.err == nil && c.pos != len(b) {
+		c.err = fmt.Errorf("%d bytes follow the properties", len(b)-c.pos)
+	}
+	if c.err != nil {
+		return nil, damaged("properties: %w", c.err)
+	}
+	return p, nil
+}

@@ -176,3 +176,6 @@ func appendValue(b []byte, v om.Value) []byte {
 	}
 	return append(b, msgpcode.Nil)
 }
+
+// AppendProperties appends properties, as chunks hold them, to b.
+func AppendProperties(b []byte, p om.Properties) []byte { return appendProperties(b, p) }

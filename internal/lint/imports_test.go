@@ -43,6 +43,8 @@ var rules = []rule{
 	{who: "impl/broker", only: []string{"openmessaging", "impl/chunk", "impl/store", "impl/filter"}, never: []string{"net", "net/http/...", "google.golang.org/grpc/..."}, why: "the broker knows no protocol, no network and no cluster"},
 	{who: "impl/auth", only: []string{"openmessaging"}, never: []string{"net", "net/http/...", "google.golang.org/grpc/..."}, why: "the rules of access know no protocol, no network and no broker"},
 	{who: "impl/server/...", never: []string{module + "/impl/store/..."}, why: "protocol servers see the broker, never the store"},
+	{who: "impl/nats", only: []string{"openmessaging", "spi", "impl/chunk"}, why: "a vendor's driver needs the contract and the SPI; it shares the codec of properties"},
+	{who: "...", except: []string{"internal/natsserver"}, never: []string{module + "/internal/natsserver", "github.com/nats-io/nats-server/..."}, why: "servers of NATS run in tests only"},
 	{who: "...", cmd: true, tests: true, why: "nothing imports a command"},
 	{who: "...", except: []string{"openmessaging/omsmock"}, never: []string{module + "/openmessaging/omsmock", "testing/...", "github.com/golang/mock/...", "go.uber.org/goleak/...", "pgregory.net/rapid/..."}, why: "what is for tests stays in tests"},
 }
@@ -181,6 +183,9 @@ func TestImportRulesCanFail(t *testing.T) {
 		{"no network and no broker", "impl/auth", "net"},
 		{"never the store", "impl/server", module + "/impl/store"},
 		{"never the store", "impl/server/mqtt", module + "/impl/store"},
+		{"shares the codec", "impl/nats", module + "/impl/broker"},
+		{"run in tests only", "examples/portable", module + "/internal/natsserver"},
+		{"run in tests only", "impl/nats", "github.com/nats-io/nats-server/v2/server"},
 		{"imports a command", "impl/badger", module + "/impl/cmd/oms"},
 		{"imports a command", "impl/badger", module + "/impl/cmd/oms/internal/bench"},
 		{"imports a command", "tck/cmd/omstck", module + "/impl/cmd/oms"},
@@ -229,6 +234,9 @@ func TestImportRulesLetPass(t *testing.T) {
 		{"impl/server", "net/http"},
 		{"impl/cmd/oms", module + "/impl/cmd/oms/internal/bench"},
 		{"impl/badger", "testingground.example/x"},
+		{"impl/nats", "github.com/nats-io/nats.go/jetstream"},
+		{"impl/nats", module + "/impl/chunk"},
+		{"internal/natsserver", "github.com/nats-io/nats-server/v2/server"},
 	} {
 		p := pkg{ImportPath: module + "/" + c.who, Imports: []string{c.imports}}
 		for _, f := range check(rules, []pkg{p}) {

@@ -1,6 +1,7 @@
 package oms
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -33,16 +34,27 @@ func (r *sendRun) deliver(ctx context.Context, ms []*om.Message, report progress
 		}
 		part := make([]*om.Message, len(again))
 		for k, i := range again {
-			part[k] = ms[i]
+			part[k] = repeat(ms[i], outs[i].MessageID)
 		}
 		var retried []spi.Outcome
 		retried, whole = r.try(ctx, part)
 		for k, i := range again {
+			retried[k].MessageID = cmp.Or(retried[k].MessageID, outs[i].MessageID)
 			outs[i] = retried[k]
 		}
 		again = retryable(again, ms, outs, whole != nil)
 	}
 	return outs, whole
+}
+
+// repeat returns m as it is sent again: with the id that the driver gave it.
+func repeat(m *om.Message, id string) *om.Message {
+	if id == "" {
+		return m
+	}
+	again := *m
+	again.MessageID = id
+	return &again
 }
 
 // try calls the driver once. There is always one outcome for each message.

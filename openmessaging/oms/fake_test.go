@@ -23,6 +23,8 @@ type fake struct {
 	onExtend  func(ctx context.Context, call int) error
 	// outcome gives single messages their failure; call counts from 1.
 	outcome func(call int, m *om.Message) error
+	// attempt names messages beside the failure of outcome.
+	attempt func(m *om.Message) string
 
 	mu       sync.Mutex
 	changed  chan struct{}
@@ -204,6 +206,9 @@ func (s *fakeSender) Send(ctx context.Context, ms []*om.Message) ([]spi.Outcome,
 		var err error
 		if s.f.outcome != nil {
 			err = s.f.outcome(call, m)
+		}
+		if err != nil && s.f.attempt != nil {
+			outs[i].MessageID = s.f.attempt(m)
 		}
 		if err == nil {
 			outs[i], err = s.f.store(m)

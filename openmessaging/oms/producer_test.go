@@ -329,6 +329,32 @@ func TestRetry_is_bounded_and_per_message(t *testing.T) {
 	})
 }
 
+func TestRetry_keeps_the_id_of_the_first_try(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := newFake("q")
+		var seen []string
+		f.outcome = func(call int, m *om.Message) error {
+			seen = append(seen, m.MessageID)
+			if call < 4 {
+				return busy()
+			}
+			return nil
+		}
+		f.attempt = func(m *om.Message) string {
+			if len(seen) > 1 {
+				return "" // a driver that says it once
+			}
+			return "first"
+		}
+		m := msg("q", "a")
+		m.MessageID = "of the caller"
+		_, err := producer(t, open(t, f)).SendBatch(t.Context(), []*om.Message{m})
+		ok(t, err)
+		sameList(t, "ids that the driver was given", seen, []string{"", "first", "first", "first"})
+		equal(t, "id after the send", m.MessageID, "q-0")
+	})
+}
+
 func TestRetry_finishes_neighbours_at_once(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		f, g := newFake("q"), newGate()
