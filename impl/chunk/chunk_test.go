@@ -33,7 +33,7 @@ func decode(tb testing.TB, data []byte) []om.Message {
 	tb.Helper()
 	h, err := chunk.Parse(data)
 	if err == nil {
-		err = chunk.Validate(data, h)
+		_, err = chunk.Validate(data, h)
 	}
 	if err != nil {
 		tb.Fatal(err)
@@ -204,6 +204,15 @@ func resum(data []byte) []byte {
 	return data
 }
 
+// twice appends a map of 40 keys, the last of which is there before.
+func twice(b ...byte) []byte {
+	b = append(b, 0, 40)
+	for i := range byte(39) {
+		b = append(b, 0xa1, ' '+i, 0xc2)
+	}
+	return append(b, 0xa1, ' '+20, 0xc2, 0xc4, 0)
+}
+
 func TestCraftedChunksAreRefused(t *testing.T) {
 	good := encode(om.NewMessage("q", []byte("a")), om.NewMessage("q", []byte("b")))
 	change := func(f func(b []byte) []byte) []byte { return resum(f(bytes.Clone(good))) }
@@ -246,10 +255,14 @@ func TestCraftedChunksAreRefused(t *testing.T) {
 		"bad QoS":          body(0x94, 0, 0x81, 1, 3, 0xc0, 0xc4, 0),
 		"born too late":    body(0x94, 0xcf, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xc0, 0xc0, 0xc4, 0),
 		"late":             body(0x94, 7, 0xc0, 0xc0, 0xc4, 0),
+		"false flags":      change(func(b []byte) []byte { b[3] |= byte(chunk.HasDelay); return b }),
+		"hidden key":       body(0x94, 0, 0x81, 5, 0xa1, 'k', 0xc0, 0xc4, 0),
+		"born earlier":     change(func(b []byte) []byte { b[31]++; return b }),
+		"many keys, twice": body(twice(0x94, 0, 0xc0, 0xde)...),
 	} {
 		h, err := chunk.Parse(data)
 		if err == nil {
-			err = chunk.Validate(data, h)
+			_, err = chunk.Validate(data, h)
 		}
 		if !errors.Is(err, chunk.ErrDamaged) {
 			t.Errorf("%s: %v", name, err)
@@ -271,13 +284,80 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		valid := chunk.Validate(data, h) == nil
+		extent, err := chunk.Validate(data, h)
+		valid := err == nil
 		ms := make([]om.Message, min(h.Count, 10_000))
 		n, err := chunk.Decode(data, h, 0, ms)
 		if valid && (err != nil || n != len(ms)) {
 			t.Errorf("valid, but decoded %d of %d: %v", n, len(ms), err)
 		}
+		if valid {
+			checkValid(t, data, h, extent, ms)
+		}
 	})
+}
+
+// checkValid compares what Validate said with the decoded messages.
+func checkValid(t *testing.T, data []byte, h chunk.Header, told chunk.Extent, ms []om.Message) {
+	if h.Count > len(ms) {
+		return
+	}
+	var e chunk.Extent
+	for i := range ms {
+		m := &ms[i]
+		m.Destination = "q"
+		if err := m.Validate("send", time.Time{}); err != nil {
+			t.Errorf("valid, but the client would refuse it: %v", err)
+		}
+		e.Body, e.Properties = max(e.Body, len(m.Body)), max(e.Properties, m.Properties.Size())
+		e.Header = max(e.Header, len(m.Compression)+len(m.Ext.CorrelationID)+len(m.Ext.TransactionID)+len(m.Ext.MessageKey)+len(m.Ext.TraceID))
+	}
+	if e != told {
+		t.Errorf("%+v, the messages have %+v", told, e)
+	}
+	for skip := range min(h.Count, 4) {
+		part, err := chunk.Cut(data, h, skip, h.Count-skip)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ph, err := chunk.Parse(part)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make([]om.Message, ph.Count)
+		if n, err := chunk.Decode(part, ph, 0, got); n != h.Count-skip || err != nil || got[0].MessageID != ms[skip].MessageID ||
+			!bytes.Equal(got[0].Body, ms[skip].Body) || !got[0].BornAt.Equal(ms[skip].BornAt) {
+			t.Errorf("cut at %d: %d %v", skip, n, err)
+		}
+	}
+}
+
+func TestCut(t *testing.T) {
+	data := encode(benchMessage(true), benchMessage(false), benchMessage(true))
+	h, err := chunk.Parse(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	part, err := chunk.Cut(data, h, 1, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ph, err := chunk.Parse(part)
+	if err != nil || ph.Count != 1 || ph.Sequence != h.Sequence+1 || len(part) != ph.Size {
+		t.Fatal(ph, err)
+	}
+	got := make([]om.Message, 1)
+	if _, err := chunk.Decode(part, ph, 0, got); err != nil || got[0].MessageID != decode(t, data)[1].MessageID || len(got[0].Properties) != 0 {
+		t.Error(got, err)
+	}
+	if whole, err := chunk.Cut(data, h, 0, 3); err != nil || &whole[0] != &data[0] {
+		t.Error("the whole chunk is copied", err)
+	}
+	for _, c := range [][2]int{{-1, 1}, {0, 0}, {0, 4}, {3, 1}, {2, 2}} {
+		if _, err := chunk.Cut(data, h, c[0], c[1]); err == nil {
+			t.Errorf("cut %v", c)
+		}
+	}
 }
 
 func TestIDs(t *testing.T) {
@@ -351,6 +431,28 @@ func BenchmarkDecode(b *testing.B) {
 		for i := 0; i < b.N; i += 1024 {
 			ms := make([]om.Message, 1024)
 			if _, err := chunk.Decode(data, h, 0, ms); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+func BenchmarkValidate(b *testing.B) {
+	benchBoth(b, func(b *testing.B, m *om.Message) {
+		var c chunk.Builder
+		c.Reset(1, 1, "host", om.SpecVersion, born)
+		for range 1024 {
+			c.Add(m)
+		}
+		data := c.Finish()
+		b.ReportAllocs()
+		b.ResetTimer()
+		for i := 0; i < b.N; i += 1024 {
+			h, err := chunk.Parse(data)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if _, err := chunk.Validate(data, h); err != nil {
 				b.Fatal(err)
 			}
 		}

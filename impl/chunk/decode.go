@@ -1,11 +1,9 @@
 package chunk
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"time"
-	"unicode/utf8"
 
 	"github.com/vmihailenco/msgpack/v5/msgpcode"
 
@@ -36,44 +34,15 @@ func Decode(b []byte, h Header, skip int, dst []om.Message) (int, error) {
 	return n, nil
 }
 
-// Validate walks all messages of a chunk that [Parse] has accepted and checks
-// that they are whole, that nothing follows them, and that all texts are valid
-// UTF-8. What it accepts, Decode decodes.
-func Validate(b []byte, h Header) error {
-	c := cursor{b: b[:h.Size], pos: HeaderSize}
-	host, specVersion := c.stringBytes(), c.stringBytes()
-	if !utf8.Valid(host) || !utf8.Valid(specVersion) {
-		return damaged("its born host or version is not valid UTF-8")
-	}
-	var m om.Message
-	for i := range h.Count {
-		c.message(&m, h.FirstBorn)
-		if c.err != nil {
-			return damaged("message %d: %w", i, c.err)
-		}
-		if born := m.BornAt.UnixMilli(); born > h.LastBorn {
-			return damaged("message %d is born after the chunk's last born time", i)
-		}
-		m.Destination = "-"
-		if err := m.Validate("validate", time.Time{}); err != nil {
-			return damaged("message %d: %w", i, err)
-		}
-	}
-	if c.pos != len(c.b) {
-		return damaged("%d bytes follow the last message", len(c.b)-c.pos)
-	}
-	return nil
-}
-
 // message reads one message; with a nil m it is passed over.
 func (c *cursor) message(m *om.Message, first int64) {
 	if c.byte() != msgpcode.FixedArrayLow|4 {
-		c.fail(errors.New("an array of four is expected"))
+		c.fail(errNoMessage)
 		return
 	}
 	delta := c.uint()
 	if delta > math.MaxInt64-uint64(max(0, first)) {
-		c.fail(errors.New("the born time is out of range"))
+		c.fail(errBornRange)
 		return
 	}
 	if m == nil {
@@ -113,7 +82,7 @@ func (c *cursor) fields(m *om.Message) {
 		last = field
 		switch field {
 		case fieldQoS:
-			m.QoS = om.QoS(c.limited(2))
+			m.QoS = om.QoS(c.limited(maxQoS))
 		case fieldCompression:
 			m.Compression = c.string()
 		case fieldCorrelationID:
@@ -125,9 +94,9 @@ func (c *cursor) fields(m *om.Message) {
 		case fieldTraceID:
 			m.Ext.TraceID = c.string()
 		case fieldDelay:
-			m.Ext.Delay = time.Duration(c.limited(math.MaxInt64/uint64(time.Millisecond))) * time.Millisecond
+			m.Ext.Delay = time.Duration(c.limited(maxDelay)) * time.Millisecond
 		case fieldExpireAt:
-			m.Ext.ExpireAt = time.UnixMilli(int64(c.limited(math.MaxInt64 / 1_000_000))).UTC()
+			m.Ext.ExpireAt = time.UnixMilli(int64(c.limited(maxExpireAt))).UTC()
 		case fieldPriority:
 			m.Ext.Priority = int8(c.limited(math.MaxInt8))
 		}
@@ -146,7 +115,7 @@ func (c *cursor) limited(limit uint64) uint64 {
 
 func (c *cursor) properties(depth int) om.Properties {
 	if depth > om.MaxNesting {
-		c.fail(fmt.Errorf("properties are nested more than %d deep", om.MaxNesting))
+		c.fail(errDeep)
 		return nil
 	}
 	n := c.mapLen()
@@ -156,7 +125,7 @@ func (c *cursor) properties(depth int) om.Properties {
 		p[k] = c.value(depth)
 	}
 	if c.err == nil && len(p) != n {
-		c.fail(errors.New("a property key occurs twice"))
+		c.fail(errTwice)
 	}
 	return p
 }

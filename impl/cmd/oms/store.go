@@ -69,7 +69,7 @@ func checkRecord(_ uint64, r store.Record) error {
 	for data := r.Data; len(data) > 0; {
 		h, err := chunk.Parse(data)
 		if err == nil {
-			err = chunk.Validate(data, h)
+			_, err = chunk.Validate(data, h)
 		}
 		if err != nil {
 			return err
