@@ -23,9 +23,9 @@ type conn struct {
 	closeErr  error
 }
 
-func newConn(b *broker.Broker, capabilities om.Capabilities, release func() error) *conn {
+func newConn(b *broker.Broker, release func() error) *conn {
 	return &conn{
-		broker: b, capabilities: capabilities, release: release,
+		broker: b, capabilities: b.Capabilities(), release: release,
 		receivers: make(map[*receiver]bool), closed: make(chan struct{}),
 	}
 }
@@ -218,7 +218,7 @@ func (c *conn) ReadAt(ctx context.Context, queue string, partition int32, offset
 	if err != nil {
 		return nil, err
 	}
-	return decode(spans, queue, c.broker.Host(), false)
+	return c.decode(spans, queue)
 }
 
 func (c *conn) Await(ctx context.Context, queue string, partition int32, offset int64) error {

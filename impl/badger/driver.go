@@ -64,18 +64,7 @@ func (Driver) Open(ctx context.Context, cfg spi.Config) (spi.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	capabilities := capabilities
-	if opts.Memory {
-		capabilities = capabilities[1:]
-	}
-	return newConn(b, capabilities, release), nil
-}
-
-// capabilities of the driver; the first one only on disk.
-var capabilities = om.Capabilities{
-	om.CapPersistent,
-	om.CapAdmin, om.CapBroadcast, om.CapDeliveryCount, om.CapExtIDs, om.CapLease, om.CapLimits, om.CapMetadata,
-	om.CapNack, om.CapNested, om.CapPartitions, om.CapSeek, om.CapStoreInfo, om.CapStream,
+	return newConn(b, release), nil
 }
 
 func parseOptions(u om.URL) (o store.Options, err error) {

@@ -4,9 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/openmessaging/openmessaging-go/impl/batch"
 	"github.com/openmessaging/openmessaging-go/impl/broker"
-	"github.com/openmessaging/openmessaging-go/impl/chunk"
-	om "github.com/openmessaging/openmessaging-go/openmessaging"
 	"github.com/openmessaging/openmessaging-go/spi"
 )
 
@@ -17,13 +16,6 @@ type receiver struct {
 	queue  string // as the caller names it
 }
 
-// receipt names one delivery; its address is the spi.Receipt.
-type receipt struct {
-	lease     uint64
-	offset    int64
-	partition int32
-}
-
 func (r *receiver) Receive(ctx context.Context, limit int) ([]spi.Received, error) {
 	if err := r.conn.begin(ctx, "receive", r.queue); err != nil {
 		return nil, err
@@ -32,48 +24,19 @@ func (r *receiver) Receive(ctx context.Context, limit int) ([]spi.Received, erro
 	if err != nil {
 		return nil, err
 	}
-	return decode(spans, r.queue, r.conn.broker.Host(), true)
+	return r.conn.decode(spans, r.queue)
 }
 
-// decode decodes spans into messages, with few allocations for all of them.
-func decode(spans []broker.Span, queue, host string, leased bool) ([]spi.Received, error) {
-	n := 0
-	for _, s := range spans {
-		n += s.Count
-	}
-	messages := make([]om.Message, n)
-	out := make([]spi.Received, n)
-	var receipts []receipt
-	if leased {
-		receipts = make([]receipt, n)
-	}
-	at := 0
-	for _, s := range spans {
-		h, err := chunk.Parse(s.Chunk)
-		if err == nil {
-			_, err = chunk.Decode(s.Chunk, h, s.Skip, messages[at:at+s.Count])
+func (c *conn) decode(spans []broker.Span, queue string) ([]spi.Received, error) {
+	out := make([]batch.Span, len(spans))
+	for i := range spans {
+		s := &spans[i]
+		out[i] = batch.Span{
+			Partition: s.Partition, Lease: s.Lease, Ends: s.Ends, Base: s.Base, Skip: s.Skip, Count: s.Count,
+			Delivery: s.Delivery, StoredAt: s.StoredAt, Chunk: s.Chunk,
 		}
-		if err != nil {
-			return nil, om.NewError(om.CodeStorageCorrupt, "receive", queue, "partition %d, offset %d: %w", s.Partition, s.Base, err)
-		}
-		stored := time.UnixMilli(s.StoredAt).UTC()
-		partition := om.Some(s.Partition)
-		for i := range s.Count {
-			m := &messages[at+i]
-			m.Destination = queue
-			m.Ext.Partition = partition
-			m.Ext.StoredAt, m.Ext.StoreHost = stored, host
-			m.Ext.DeliveryCount = s.Delivery
-			rec := &out[at+i]
-			*rec = spi.Received{Message: m, Partition: s.Partition, Offset: s.Base + int64(i), LeaseUntil: s.Ends}
-			if leased {
-				receipts[at+i] = receipt{s.Lease, rec.Offset, s.Partition}
-				rec.Receipt = &receipts[at+i]
-			}
-		}
-		at += s.Count
 	}
-	return out, nil
+	return batch.Decode(out, queue, c.broker.Host())
 }
 
 func (r *receiver) Ack(ctx context.Context, receipts []spi.Receipt) ([]error, error) {
@@ -94,44 +57,17 @@ func (r *receiver) Extend(ctx context.Context, receipts []spi.Receipt, lease tim
 	})
 }
 
-// settle joins receipts that follow each other into ranges and gives the
-// result of each range to its receipts.
 func (r *receiver) settle(ctx context.Context, op string, receipts []spi.Receipt, f func([]broker.Receipts) ([]error, error)) ([]error, error) {
 	if err := r.conn.begin(ctx, op, r.queue); err != nil {
 		return nil, err
 	}
-	var ranges []broker.Receipts
-	var ends []int // for each range the index behind its last receipt
-	for i, v := range receipts {
-		rc, ok := v.(*receipt)
-		if !ok {
-			return nil, om.NewError(om.CodeBadParameter, op, r.queue, "receipt %d is not one of this driver", i)
+	return batch.Settle(op, r.queue, receipts, func(ranges []batch.Range) ([]error, error) {
+		rs := make([]broker.Receipts, len(ranges))
+		for i, rg := range ranges {
+			rs[i] = broker.Receipts(rg)
 		}
-		if n := len(ranges); n > 0 {
-			if last := &ranges[n-1]; last.Lease == rc.lease && last.To == rc.offset && last.Partition == rc.partition {
-				last.To++
-				ends[n-1] = i + 1
-				continue
-			}
-		}
-		ranges = append(ranges, broker.Receipts{Partition: rc.partition, Lease: rc.lease, From: rc.offset, To: rc.offset + 1})
-		ends = append(ends, i+1)
-	}
-	if len(ranges) == 0 {
-		return nil, nil
-	}
-	errs, err := f(ranges)
-	if err != nil || errs == nil {
-		return nil, err
-	}
-	out := make([]error, len(receipts))
-	i := 0
-	for n, end := range ends {
-		for ; i < end; i++ {
-			out[i] = errs[n]
-		}
-	}
-	return out, nil
+		return f(rs)
+	})
 }
 
 func (r *receiver) Close(ctx context.Context) error {

@@ -35,6 +35,8 @@ type Broker struct {
 	commits *committer
 	pending *semaphore.Weighted
 	epoch   uint32 // how often the store was opened; fences receipts of earlier lives
+	memory  bool
+	recent  recent // the committer's own
 
 	mu         sync.RWMutex
 	namespaces map[string]bool
@@ -71,7 +73,7 @@ func Open(cfg Config) (*Broker, error) {
 		return nil, storeError(err, "open", cfg.Store.Path)
 	}
 	b := &Broker{
-		store: st, host: cfg.Host, log: cfg.Logger,
+		store: st, host: cfg.Host, log: cfg.Logger, memory: cfg.Store.Memory,
 		pending:    semaphore.NewWeighted(pendingBytes),
 		namespaces: make(map[string]bool),
 		queues:     make(map[string]*Queue),
@@ -144,6 +146,20 @@ func (b *Broker) Host() string { return b.host }
 
 // StoreID returns the identity of the store, empty in memory.
 func (b *Broker) StoreID() string { return b.store.ID() }
+
+// Capabilities returns what the broker does beyond the core. It is durable
+// unless it lies in memory.
+func (b *Broker) Capabilities() om.Capabilities {
+	all := om.Capabilities{
+		om.CapPersistent,
+		om.CapAdmin, om.CapBroadcast, om.CapDeliveryCount, om.CapExtIDs, om.CapLease, om.CapLimits, om.CapMetadata,
+		om.CapNack, om.CapNested, om.CapPartitions, om.CapSeek, om.CapStoreInfo, om.CapStream,
+	}
+	if b.memory {
+		return all[1:]
+	}
+	return all
+}
 
 // Ping makes an empty commit and so tells whether the broker can store.
 func (b *Broker) Ping(ctx context.Context) error { return b.submit(ctx, &ping{}) }

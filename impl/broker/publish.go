@@ -7,11 +7,26 @@ import (
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 )
 
+// AnyPartition in an Append lets the broker choose.
+const AnyPartition = -1
+
 // Append is a chunk on its way into a partition.
 type Append struct {
-	Queue     *Queue
+	Queue *Queue
+	// Partition is a number or AnyPartition. For AnyPartition the broker
+	// chooses by producer and sequence number, so that a chunk that is sent
+	// again goes to the same partition, and sets what it has chosen.
 	Partition int32
 	Chunk     []byte // see package chunk; not kept and not changed
+
+	// Foreign says that the chunk was made by another process. It is checked
+	// whole: structure, texts, limits, and that it asks for nothing that the
+	// broker does not do.
+	Foreign bool
+	// Idempotent says that the chunk may be sent again. One of the same
+	// producer, partition, sequence number and count that was stored lately is
+	// not stored again; Base tells where it lies. See MaxRecent and RecentAge.
+	Idempotent bool
 
 	// Base and Err are set by Publish: the offset of the chunk's first
 	// message, or why it was refused.
@@ -24,13 +39,31 @@ type Append struct {
 // first; then any of the chunks may or may not be stored, and the chunks'
 // memory must not be used again.
 func (b *Broker) Publish(ctx context.Context, appends []Append) error {
-	if err := ctx.Err(); err != nil {
+	p, err := b.Begin(ctx, appends)
+	if err != nil {
 		return err
 	}
-	commands := make([]publish, len(appends))
+	return p.Wait(ctx)
+}
+
+// Publication is chunks on their way: see Begin.
+type Publication struct {
+	b        *Broker
+	appends  []Append
+	commands []publish
+}
+
+// Begin hands chunks over to be stored and returns without waiting for that,
+// but blocks while too many wait. Chunks keep the order of calls of Begin. The
+// caller must call Wait once. The error is ctx's when it had ended before.
+func (b *Broker) Begin(ctx context.Context, appends []Append) (Publication, error) {
+	if err := ctx.Err(); err != nil {
+		return Publication{}, err
+	}
+	p := Publication{b: b, appends: appends, commands: make([]publish, len(appends))}
 	for i := range appends {
-		a, c := &appends[i], &commands[i]
-		h, err := checkChunk(a)
+		a, c := &appends[i], &p.commands[i]
+		h, err := b.admit(a)
 		if err == nil {
 			err = b.pending.Acquire(ctx, int64(h.Size))
 		}
@@ -38,21 +71,30 @@ func (b *Broker) Publish(ctx context.Context, appends []Append) error {
 			a.Err = err
 			continue
 		}
-		*c = publish{queue: a.Queue, partition: int(a.Partition), chunk: a.Chunk, count: h.Count}
+		*c = publish{
+			queue: a.Queue, partition: int(a.Partition), chunk: a.Chunk, count: h.Count,
+			idempotent: a.Idempotent, producer: h.Producer, sequence: h.Sequence,
+		}
 		c.pending = pending{cmd: c, bytes: h.Size, done: make(chan error, 1)}
 		b.commits.enqueue(&c.pending)
 	}
-	for i := range commands {
-		c := &commands[i]
+	return p, nil
+}
+
+// Wait returns when all chunks are durable or refused, and has set their
+// results. The error is ctx's when it ends first; see Publish.
+func (p *Publication) Wait(ctx context.Context) error {
+	for i := range p.commands {
+		c := &p.commands[i]
 		if c.done == nil {
 			continue
 		}
 		select {
 		case err := <-c.done:
-			b.pending.Release(int64(c.bytes))
-			appends[i].Err, appends[i].Base = err, c.base
+			p.b.pending.Release(int64(c.bytes))
+			p.appends[i].Err, p.appends[i].Base = err, c.base
 		case <-ctx.Done():
-			go b.abandon(commands[i:])
+			go p.b.abandon(p.commands[i:])
 			return ctx.Err()
 		}
 	}
@@ -69,10 +111,8 @@ func (b *Broker) abandon(commands []publish) {
 	}
 }
 
-func checkChunk(a *Append) (chunk.Header, error) {
-	if _, err := a.Queue.partition("send", a.Partition); err != nil {
-		return chunk.Header{}, err
-	}
+// admit checks an append before it becomes a command.
+func (b *Broker) admit(a *Append) (chunk.Header, error) {
 	h, err := chunk.Parse(a.Chunk)
 	switch {
 	case err != nil:
@@ -82,7 +122,47 @@ func checkChunk(a *Append) (chunk.Header, error) {
 	case h.Count > MaxChunkMessages:
 		return h, om.NewError(om.CodeBadParameter, "send", a.Queue.name, "a chunk of %d messages; %d are the most", h.Count, MaxChunkMessages)
 	}
-	return h, nil
+	if a.Foreign {
+		if err := checkForeign(a, h); err != nil {
+			return h, err
+		}
+	}
+	if a.Partition == AnyPartition {
+		a.Partition = a.Queue.spread(h.Producer, h.Sequence)
+	}
+	p, err := a.Queue.partition("send", a.Partition)
+	if err == nil && a.Idempotent {
+		err = b.recall(a.Queue, p)
+	}
+	return h, err
+}
+
+// notDone are the flags of what the broker does not do.
+const notDone = chunk.HasDelay | chunk.HasExpiry | chunk.HasPriority | chunk.HasQoS | chunk.HasCompression
+
+// lastYear is the end of the year 9999, in milliseconds since 1970 UTC.
+const lastYear = 253402300799999
+
+func checkForeign(a *Append, h chunk.Header) error {
+	refuse := func(code om.Code, format string, args ...any) error {
+		return om.NewError(code, "send", a.Queue.name, format, args...)
+	}
+	e, err := chunk.Validate(a.Chunk, h)
+	switch {
+	case err != nil:
+		return refuse(om.CodeMalformedMessage, "%w", err)
+	case h.FirstBorn < 0 || h.LastBorn > lastYear:
+		return refuse(om.CodeMalformedMessage, "its messages are born at %d to %d ms since 1970, which is not in the years 1970 to 9999", h.FirstBorn, h.LastBorn)
+	case h.Flags&notDone != 0:
+		return refuse(om.CodeUnsupported, "delay, expiry, priority, compression and another quality of service than at least once are not there")
+	case e.Body > MaxBody:
+		return refuse(om.CodeBodyTooLarge, "a body has %d bytes, %d are the most", e.Body, MaxBody)
+	case e.Properties > MaxProperties:
+		return refuse(om.CodePropertiesTooLarge, "the properties of a message have %d bytes, %d are the most", e.Properties, MaxProperties)
+	case e.Header > MaxHeader:
+		return refuse(om.CodeHeaderTooLarge, "the header of a message has %d bytes, %d are the most", e.Header, MaxHeader)
+	}
+	return nil
 }
 
 // publish appends a chunk to a partition.
@@ -92,10 +172,14 @@ type publish struct {
 	partition int
 	chunk     []byte
 	count     int
-	base      int64 // the answer
+
+	idempotent         bool
+	producer, sequence uint64
+
+	base int64 // the answer
 }
 
-func (c *publish) apply(_ *Broker, tx *transaction) error {
+func (c *publish) apply(b *Broker, tx *transaction) error {
 	q := c.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -103,6 +187,14 @@ func (c *publish) apply(_ *Broker, tx *transaction) error {
 		return notFound("send", q.name)
 	}
 	p := q.partitions[c.partition]
+	if c.idempotent {
+		base, found, err := b.recent.find(c, p.log)
+		if found || err != nil {
+			c.base = base
+			return err
+		}
+		b.recent.add(producerLog{c.producer, p.log}, recentChunk{c.sequence, p.next, c.count}, tx.now)
+	}
 	c.base = p.next
 	p.next += int64(c.count)
 	tx.batch.Append(p.log, c.base, c.count, c.chunk)

@@ -1,10 +1,10 @@
 package broker
 
 import (
-	"hash/fnv"
 	"sync"
 	"sync/atomic"
 
+	"github.com/openmessaging/openmessaging-go/impl/chunk"
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 )
 
@@ -32,6 +32,8 @@ type partition struct {
 	next  int64 // behind the newest applied message; the committer's own
 
 	growing bool // applied messages wait for their commit; the committer's own
+
+	recalled recalled
 }
 
 // Name returns "namespace://queue".
@@ -48,9 +50,13 @@ func (q *Queue) Config() om.QueueConfig {
 // PartitionOf returns the partition of a message key: the same for equal keys
 // (R033).
 func (q *Queue) PartitionOf(key string) int32 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(key))
-	return int32(h.Sum64() % uint64(len(q.partitions)))
+	return chunk.Partition(key, len(q.partitions))
+}
+
+// spread chooses the partition of a chunk, always the same one for it.
+func (q *Queue) spread(producer, sequence uint64) int32 {
+	// The multiplier is that of Knuth's generator MMIX; its upper bits mix well.
+	return int32(((producer ^ sequence) * 6364136223846793005 >> 32) % uint64(len(q.partitions)))
 }
 
 // NextPartition returns the partitions in turn, for messages without a key.

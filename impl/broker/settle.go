@@ -90,6 +90,21 @@ func (r *Receiver) Nack(ctx context.Context, rs []Receipts, delay time.Duration)
 	return errs, await(ctx, waits)
 }
 
+// Return gives deliveries back as if they had never been made: for those that
+// nobody has seen. They are not counted and delivered again at once. Receipts
+// that are not valid any more are passed over.
+func (r *Receiver) Return(rs []Receipts) error {
+	_, err := r.each("return", rs, func(l *lease, rc Receipts) {
+		left := l.left.within(rc.From, rc.To)
+		r.group.settleLease(l, rc.From, rc.To)
+		for _, s := range left {
+			l.progress.again(s.From, s.To)
+		}
+		r.group.wakeForWork()
+	})
+	return err
+}
+
 // Extend lets the leases of deliveries end duration from now. A lease is
 // extended whole. Results as of Ack.
 func (r *Receiver) Extend(ctx context.Context, rs []Receipts, duration time.Duration) ([]error, error) {

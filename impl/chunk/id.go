@@ -3,6 +3,7 @@ package chunk
 import (
 	"encoding/hex"
 	"fmt"
+	"hash/fnv"
 	"math/bits"
 	"strconv"
 	"strings"
@@ -45,4 +46,12 @@ func IDs(producer, sequence uint64, count int, yield func(i int, id string)) {
 		buf = strconv.AppendUint(append(buf, prefix...), sequence+uint64(i), 16)
 		yield(i, view(buf[start:]))
 	}
+}
+
+// Partition returns the partition of a message key among so many: the FNV-1a
+// hash of 64 bits of the key, modulo partitions.
+func Partition(key string, partitions int) int32 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(key))
+	return int32(h.Sum64() % uint64(partitions))
 }

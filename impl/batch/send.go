@@ -1,0 +1,186 @@
+// Package batch is what the drivers of the reference broker share: it makes
+// chunks of messages that are sent, and deliveries of chunks that are received.
+package batch
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/openmessaging/openmessaging-go/impl/chunk"
+	om "github.com/openmessaging/openmessaging-go/openmessaging"
+	"github.com/openmessaging/openmessaging-go/spi"
+)
+
+// Queue is what dividing messages needs to know of a queue. Two values for one
+// queue are equal.
+type Queue interface {
+	// Partitions returns how many partitions the queue has.
+	Partitions() int
+	// PartitionOf returns the partition of a message key.
+	PartitionOf(key string) int32
+	// NextPartition returns the partition for messages without a key.
+	NextPartition() int32
+}
+
+// Limits are the broker's, in bytes of a message except where said otherwise.
+type Limits struct {
+	Body, Properties, Header int
+	ChunkMessages            int // messages in a chunk
+}
+
+// chunkBytes is the size from which messages go into another chunk.
+const chunkBytes = 4 << 20
+
+// Encoder makes chunks for one producer. Its methods may be called
+// concurrently.
+type Encoder struct {
+	producer uint64 // random; makes message ids unique together with sequence
+	sequence atomic.Uint64
+	limits   Limits
+	builders sync.Pool
+}
+
+// NewEncoder returns an encoder with a producer number of its own.
+func NewEncoder(limits Limits) *Encoder {
+	var random [8]byte
+	_, _ = rand.Read(random[:])
+	e := &Encoder{producer: binary.BigEndian.Uint64(random[:]), limits: limits}
+	e.builders.New = func() any { return new(chunk.Builder) }
+	return e
+}
+
+// Part is the messages of a call for one partition that fit into one chunk.
+type Part struct {
+	Queue     Queue
+	Partition int32
+	Indexes   []int // of the messages
+
+	inTurn   bool // the partition is the queue's choice
+	bytes    int
+	sequence uint64
+	builder  *chunk.Builder
+}
+
+// Divide checks the messages and distributes them to partitions: the one they
+// ask for, the one of their key, or for the others of the call the queue's next.
+// What is refused gets its outcome. lookup finds the queue of a destination.
+func (e *Encoder) Divide(ms []*om.Message, outcomes []spi.Outcome, lookup func(destination string) (Queue, error)) (parts []Part) {
+	var queue Queue
+	var name string
+	last := -1 // the part of the last message, which is the one of most
+	for i, m := range ms {
+		if queue == nil || m.Destination != name {
+			var err error
+			if queue, err = lookup(m.Destination); err != nil {
+				outcomes[i].Err = err
+				queue = nil
+				continue
+			}
+			name = m.Destination
+		}
+		bytes, err := e.check(m, queue)
+		if err != nil {
+			outcomes[i].Err = err
+			continue
+		}
+		partition, asked := m.Ext.Partition.Get()
+		if !asked && m.Ext.MessageKey != "" {
+			partition, asked = queue.PartitionOf(m.Ext.MessageKey), true
+		}
+		fits := func(p *Part) bool {
+			return p.Queue == queue && (p.Partition == partition && asked || p.inTurn && !asked)
+		}
+		if last < 0 || !fits(&parts[last]) {
+			last = len(parts) - 1
+			for last >= 0 && !fits(&parts[last]) {
+				last--
+			}
+		}
+		if !asked {
+			if last >= 0 {
+				partition = parts[last].Partition
+			} else {
+				partition = queue.NextPartition()
+			}
+		}
+		if last < 0 || parts[last].bytes+bytes > chunkBytes || len(parts[last].Indexes) == e.limits.ChunkMessages {
+			parts = append(parts, Part{Queue: queue, Partition: partition, inTurn: !asked, Indexes: make([]int, 0, len(ms)-i)})
+			last = len(parts) - 1
+		}
+		p := &parts[last]
+		p.Indexes = append(p.Indexes, i)
+		p.bytes += bytes
+	}
+	return parts
+}
+
+// check refuses what the broker does not do or hold, and returns the size of
+// the message.
+func (e *Encoder) check(m *om.Message, q Queue) (int, error) {
+	body, properties := len(m.Body), m.Properties.Size()
+	header := len(m.Destination) + len(m.Compression) + len(m.Ext.CorrelationID) + len(m.Ext.MessageKey) + len(m.Ext.TraceID)
+	refuse := func(code om.Code, format string, args ...any) (int, error) {
+		return 0, om.NewError(code, "send", m.Destination, format, args...)
+	}
+	switch {
+	case body > e.limits.Body:
+		return refuse(om.CodeBodyTooLarge, "the body has %d bytes, %d are the most", body, e.limits.Body)
+	case properties > e.limits.Properties:
+		return refuse(om.CodePropertiesTooLarge, "the properties have %d bytes, %d are the most", properties, e.limits.Properties)
+	case header > e.limits.Header:
+		return refuse(om.CodeHeaderTooLarge, "the header has %d bytes, %d are the most", header, e.limits.Header)
+	case m.QoS != om.AtLeastOnce:
+		return refuse(om.CodeUnsupported, "%v delivery is not there", m.QoS)
+	case m.Compression != "":
+		return refuse(om.CodeUnsupported, "compression is not there")
+	case m.Ext.Delay != 0:
+		return refuse(om.CodeUnsupported, "delayed delivery is not there")
+	case !m.Ext.ExpireAt.IsZero():
+		return refuse(om.CodeUnsupported, "expiry is not there")
+	case m.Ext.Priority != 0:
+		return refuse(om.CodeUnsupported, "priorities are not there")
+	}
+	if n, ok := m.Ext.Partition.Get(); ok && (n < 0 || int(n) >= q.Partitions()) {
+		return refuse(om.CodeBadParameter, "partition %d is not in 0 to %d", n, q.Partitions()-1)
+	}
+	return body + properties + header, nil
+}
+
+// Encode makes the chunk of a part. The bytes are valid until Release. Chunks
+// get ascending sequence numbers in the order of calls.
+func (e *Encoder) Encode(p *Part, ms []*om.Message) []byte {
+	p.builder = e.builders.Get().(*chunk.Builder)
+	p.sequence = e.sequence.Add(uint64(len(p.Indexes))) - uint64(len(p.Indexes))
+	first := int64(math.MaxInt64)
+	for _, i := range p.Indexes {
+		first = min(first, ms[i].BornAt.UnixMilli())
+	}
+	m := ms[p.Indexes[0]]
+	p.builder.Reset(e.producer, p.sequence, m.BornHost, m.Version, time.UnixMilli(first))
+	for _, i := range p.Indexes {
+		p.builder.Add(ms[i])
+	}
+	return p.builder.Finish()
+}
+
+// Release ends the use of a part's chunk. It is not called while anybody may
+// still read the chunk.
+func (e *Encoder) Release(p *Part) { e.builders.Put(p.builder) }
+
+// Stored fills the outcomes of a part whose chunk lies at base.
+func (e *Encoder) Stored(p *Part, partition int32, base int64, outcomes []spi.Outcome) {
+	chunk.IDs(e.producer, p.sequence, len(p.Indexes), func(k int, id string) {
+		outcomes[p.Indexes[k]].SendResult = om.SendResult{MessageID: id, Partition: partition, Offset: base + int64(k)}
+	})
+}
+
+// Refused fills the outcomes of a part whose chunk was refused.
+func (p *Part) Refused(err error, outcomes []spi.Outcome) {
+	for _, i := range p.Indexes {
+		outcomes[i].Err = err
+	}
+}
