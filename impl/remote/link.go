@@ -1,0 +1,271 @@
+package remote
+
+import (
+	"context"
+	"io"
+	"sync"
+
+	"google.golang.org/grpc"
+
+	"github.com/openmessaging/openmessaging-go/impl/wire"
+	"github.com/openmessaging/openmessaging-go/impl/wire/wirepb"
+	om "github.com/openmessaging/openmessaging-go/openmessaging"
+)
+
+// link is a receive stream. Requests wait in a line for the one goroutine that
+// writes, so that no caller is held up by flow control; another reads.
+type link struct {
+	r      *receiver
+	stream grpc.BidiStreamingClient[wirepb.ReceiveRequest, wirepb.ReceiveResponse]
+	cancel context.CancelFunc
+	broken chan struct{} // closed when the stream is over
+	err    error         // why; set before broken is closed
+
+	mu      sync.Mutex
+	line    []*wirepb.ReceiveRequest
+	closing bool // the line ends the stream
+	work    chan struct{}
+	last    uint64 // number of the last poll or settle
+	polls   map[uint64]chan *wirepb.Batch
+	settles map[uint64]chan *wirepb.Settled
+	open    int           // polls that are not answered and dealt with
+	quiet   chan struct{} // set by close; closed when open is zero
+}
+
+// openLink opens a stream and subscribes.
+func openLink(ctx context.Context, r *receiver) (*link, error) {
+	life, cancel := context.WithCancel(r.conn.life)
+	stop := context.AfterFunc(ctx, cancel) // while it is opened
+	l := &link{
+		r: r, cancel: cancel, broken: make(chan struct{}), work: make(chan struct{}, 1),
+		polls: make(map[uint64]chan *wirepb.Batch), settles: make(map[uint64]chan *wirepb.Settled),
+	}
+	err := l.subscribe(life)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		cancel()
+		return nil, r.conn.failed(ctx, err, "bind", r.cfg.Queue)
+	}
+	if !r.conn.spawn(l.read) || !r.conn.spawn(l.write) {
+		cancel()
+		return nil, errClosed("bind", r.cfg.Queue)
+	}
+	return l, nil
+}
+
+func (l *link) subscribe(ctx context.Context) (err error) {
+	if l.stream, err = l.r.conn.messaging.Receive(ctx); err != nil {
+		return err
+	}
+	cfg := l.r.cfg
+	q := &wirepb.Subscribe{Queue: text(cfg.Queue), Group: text(cfg.Group), Start: cfg.Start.String(), Lease: wire.Millis(cfg.Lease)}
+	err = l.stream.Send(&wirepb.ReceiveRequest{Request: &wirepb.ReceiveRequest_Subscribe{Subscribe: q}})
+	if err != nil && err != io.EOF { // Recv tells what ended the stream
+		return err
+	}
+	m, err := l.stream.Recv()
+	if err == nil && m.GetSubscribed() == nil {
+		err = om.NewError(om.CodeServerError, "bind", cfg.Queue, "the server did not answer the subscription")
+	}
+	return err
+}
+
+// post puts requests into the line; l.mu is held.
+func (l *link) post(qs ...*wirepb.ReceiveRequest) {
+	l.line = append(l.line, qs...)
+	select {
+	case l.work <- struct{}{}:
+	default:
+	}
+}
+
+func (l *link) write() {
+	for {
+		select {
+		case <-l.work:
+		case <-l.broken:
+			return
+		}
+		l.mu.Lock()
+		line, closing := l.line, l.closing
+		l.line = nil
+		l.mu.Unlock()
+		for _, q := range line {
+			if l.stream.Send(q) != nil {
+				return // read knows why
+			}
+		}
+		if closing {
+			_ = l.stream.CloseSend()
+			return
+		}
+	}
+}
+
+func (l *link) read() {
+	defer l.cancel()
+	for {
+		m, err := l.stream.Recv()
+		if err != nil {
+			if err == io.EOF {
+				err = nil
+			}
+			l.err = err
+			close(l.broken)
+			return
+		}
+		switch v := m.GetResponse().(type) {
+		case *wirepb.ReceiveResponse_Batch:
+			l.took(v.Batch)
+		case *wirepb.ReceiveResponse_Settled:
+			l.mu.Lock()
+			if c := l.settles[v.Settled.GetSettle()]; c != nil {
+				delete(l.settles, v.Settled.GetSettle())
+				c <- v.Settled
+			}
+			l.mu.Unlock()
+		}
+	}
+}
+
+// took hands a batch to its poll. What nobody waits for goes back as if it had
+// never been delivered.
+func (l *link) took(b *wirepb.Batch) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c := l.polls[b.GetPoll()]; c != nil {
+		delete(l.polls, b.GetPoll())
+		c <- b
+		return
+	}
+	l.giveBack(b)
+	l.dealtWith()
+}
+
+// dealtWith ends a poll; l.mu is held.
+func (l *link) dealtWith() {
+	if l.open--; l.open == 0 && l.quiet != nil {
+		close(l.quiet)
+	}
+}
+
+// giveBack returns a batch unseen; l.mu is held.
+func (l *link) giveBack(b *wirepb.Batch) {
+	if len(b.GetSpans()) == 0 {
+		return
+	}
+	l.last++
+	q := &wirepb.Settle{Settle: l.last, Action: wirepb.Action_ACTION_RETURN}
+	for _, s := range b.GetSpans() {
+		q.Ranges = append(q.Ranges, &wirepb.Range{Partition: s.GetPartition(), Lease: s.GetLease(), From: s.GetBase(), To: s.GetBase() + count(s)})
+	}
+	l.post(&wirepb.ReceiveRequest{Request: &wirepb.ReceiveRequest_Settle{Settle: q}})
+}
+
+// poll asks for messages and waits for them. The batch is empty when the server
+// ended the poll.
+func (l *link) poll(ctx context.Context, limit int) (*wirepb.Batch, error) {
+	answer := make(chan *wirepb.Batch, 1)
+	l.mu.Lock()
+	if l.quiet != nil {
+		l.mu.Unlock()
+		return nil, l.r.errClosed("receive")
+	}
+	l.last++
+	id := l.last
+	l.polls[id] = answer
+	l.open++
+	l.post(&wirepb.ReceiveRequest{Request: &wirepb.ReceiveRequest_Poll{Poll: &wirepb.Poll{Poll: id, MaxMessages: int32(limit)}}})
+	l.mu.Unlock()
+	var b *wirepb.Batch
+	var err error
+	select {
+	case b = <-answer:
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-l.r.closing:
+		err = l.r.errClosed("receive")
+	case <-l.broken:
+		return nil, l.why(ctx, "receive")
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case err == nil:
+		l.dealtWith()
+	case l.polls[id] == nil: // it was answered meanwhile
+		l.giveBack(<-answer)
+		l.dealtWith()
+	default:
+		delete(l.polls, id)
+		l.post(&wirepb.ReceiveRequest{Request: &wirepb.ReceiveRequest_Cancel{Cancel: &wirepb.CancelPoll{Poll: id}}})
+	}
+	return b, err
+}
+
+// why returns why the stream broke.
+func (l *link) why(ctx context.Context, op string) error {
+	if l.err == nil {
+		return om.NewError(om.CodeServiceUnavailable, op, l.r.cfg.Queue, "the server has ended the stream")
+	}
+	return l.r.conn.failed(ctx, l.err, op, l.r.cfg.Queue)
+}
+
+// settle sends a settle and waits for its answer.
+func (l *link) settle(ctx context.Context, op string, q *wirepb.Settle) (*wirepb.Settled, error) {
+	answer := make(chan *wirepb.Settled, 1)
+	l.mu.Lock()
+	l.last++
+	q.Settle = l.last
+	l.settles[q.Settle] = answer
+	l.post(&wirepb.ReceiveRequest{Request: &wirepb.ReceiveRequest_Settle{Settle: q}})
+	l.mu.Unlock()
+	var err error
+	select {
+	case a := <-answer:
+		return a, nil
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-l.r.closing:
+		err = l.r.errClosed(op)
+	case <-l.broken:
+		err = l.why(ctx, op)
+	}
+	l.mu.Lock()
+	delete(l.settles, q.Settle)
+	l.mu.Unlock()
+	return nil, err
+}
+
+// close ends the stream: what was not seen goes back uncounted, then the server
+// gives back what was not settled, and tells when that is durable.
+func (l *link) close(ctx context.Context) error {
+	defer l.cancel()
+	l.mu.Lock()
+	l.quiet = make(chan struct{}) // the polls that wait cancel themselves
+	if l.open == 0 {
+		close(l.quiet)
+	}
+	l.mu.Unlock()
+	select {
+	case <-l.quiet:
+	case <-l.broken:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	l.mu.Lock()
+	l.closing = true
+	l.post()
+	l.mu.Unlock()
+	select {
+	case <-l.broken:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if l.err != nil {
+		l.r.conn.log.Debug("a receiver's stream broke while it was closed; the server gives back what it had", "queue", l.r.cfg.Queue, "error", l.err)
+	}
+	return nil
+}
