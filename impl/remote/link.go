@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -26,7 +27,7 @@ type link struct {
 	closing bool // the line ends the stream
 	work    chan struct{}
 	last    uint64 // number of the last poll or settle
-	polls   map[uint64]chan *wirepb.Batch
+	polls   map[uint64]*poll
 	settles map[uint64]chan *wirepb.Settled
 	open    int           // polls that are not answered and dealt with
 	quiet   chan struct{} // set by close; closed when open is zero
@@ -38,7 +39,7 @@ func openLink(ctx context.Context, r *receiver) (*link, error) {
 	stop := context.AfterFunc(ctx, cancel) // while it is opened
 	l := &link{
 		r: r, cancel: cancel, broken: make(chan struct{}), work: make(chan struct{}, 1),
-		polls: make(map[uint64]chan *wirepb.Batch), settles: make(map[uint64]chan *wirepb.Settled),
+		polls: make(map[uint64]*poll), settles: make(map[uint64]chan *wirepb.Settled),
 	}
 	err := l.subscribe(life)
 	if !stop() && err == nil {
@@ -135,9 +136,9 @@ func (l *link) read() {
 func (l *link) took(b *wirepb.Batch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if c := l.polls[b.GetPoll()]; c != nil {
-		delete(l.polls, b.GetPoll())
-		c <- b
+	if p := l.polls[b.GetPoll()]; p != nil {
+		delete(l.polls, p.id)
+		p.answer <- arrived{b, time.Now()}
 		return
 	}
 	l.giveBack(b)
@@ -164,45 +165,67 @@ func (l *link) giveBack(b *wirepb.Batch) {
 	l.post(&wirepb.ReceiveRequest{Request: &wirepb.ReceiveRequest_Settle{Settle: q}})
 }
 
-// poll asks for messages and waits for them. The batch is empty when the server
-// ended the poll.
-func (l *link) poll(ctx context.Context, limit int) (*wirepb.Batch, error) {
-	answer := make(chan *wirepb.Batch, 1)
+// poll is a question for messages that is under way.
+type poll struct {
+	link   *link
+	id     uint64
+	limit  int
+	answer chan arrived // has room for one
+}
+
+// arrived is a batch and when it came.
+type arrived struct {
+	batch *wirepb.Batch
+	at    time.Time
+}
+
+// poll asks for messages. Either wait or cancel must be called for the poll.
+func (l *link) poll(limit int) (*poll, error) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.quiet != nil {
-		l.mu.Unlock()
 		return nil, l.r.errClosed("receive")
 	}
 	l.last++
-	id := l.last
-	l.polls[id] = answer
+	p := &poll{link: l, id: l.last, limit: limit, answer: make(chan arrived, 1)}
+	l.polls[p.id] = p
 	l.open++
-	l.post(&wirepb.ReceiveRequest{Request: &wirepb.ReceiveRequest_Poll{Poll: &wirepb.Poll{Poll: id, MaxMessages: int32(limit)}}})
-	l.mu.Unlock()
-	var b *wirepb.Batch
-	var err error
+	l.post(&wirepb.ReceiveRequest{Request: &wirepb.ReceiveRequest_Poll{Poll: &wirepb.Poll{Poll: p.id, MaxMessages: int32(limit)}}})
+	return p, nil
+}
+
+// wait waits for the messages. The batch is empty when the server ended the poll.
+func (p *poll) wait(ctx context.Context) (a arrived, err error) {
+	l := p.link
 	select {
-	case b = <-answer:
+	case a = <-p.answer:
+		l.mu.Lock()
+		l.dealtWith()
+		l.mu.Unlock()
+		return a, nil
+	case <-l.broken:
+		return a, l.why(ctx, "receive")
 	case <-ctx.Done():
 		err = ctx.Err()
 	case <-l.r.closing:
 		err = l.r.errClosed("receive")
-	case <-l.broken:
-		return nil, l.why(ctx, "receive")
 	}
+	p.cancel()
+	return a, err
+}
+
+// cancel ends the poll; what came meanwhile goes back unseen.
+func (p *poll) cancel() {
+	l := p.link
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch {
-	case err == nil:
-		l.dealtWith()
-	case l.polls[id] == nil: // it was answered meanwhile
-		l.giveBack(<-answer)
-		l.dealtWith()
-	default:
-		delete(l.polls, id)
-		l.post(&wirepb.ReceiveRequest{Request: &wirepb.ReceiveRequest_Cancel{Cancel: &wirepb.CancelPoll{Poll: id}}})
+	if l.polls[p.id] != nil {
+		delete(l.polls, p.id)
+		l.post(&wirepb.ReceiveRequest{Request: &wirepb.ReceiveRequest_Cancel{Cancel: &wirepb.CancelPoll{Poll: p.id}}})
+		return
 	}
-	return b, err
+	l.giveBack((<-p.answer).batch)
+	l.dealtWith()
 }
 
 // why returns why the stream broke.

@@ -19,10 +19,11 @@ type receiver struct {
 	conn    *conn
 	cfg     spi.ReceiverConfig
 	opening chan struct{} // held while a stream is opened
-	polls   chan struct{} // has room for the polls that the server allows
+	polls   chan struct{} // has room for the polls that the server allows, but for the one ahead
 
 	mu      sync.Mutex
 	link    *link // nil without a stream
+	ahead   ahead
 	ended   bool
 	closing chan struct{} // closed when Close begins
 	closed  chan struct{} // closed when Close is done
@@ -30,7 +31,7 @@ type receiver struct {
 
 func newReceiver(c *conn, cfg spi.ReceiverConfig) *receiver {
 	return &receiver{
-		conn: c, cfg: cfg, opening: make(chan struct{}, 1), polls: make(chan struct{}, max(1, c.limits.GetMaxPolls())),
+		conn: c, cfg: cfg, opening: make(chan struct{}, 1), polls: make(chan struct{}, max(1, c.limits.GetMaxPolls()-1)),
 		closing: make(chan struct{}), closed: make(chan struct{}),
 	}
 }
@@ -108,34 +109,34 @@ func (r *receiver) Receive(ctx context.Context, limit int) ([]spi.Received, erro
 		return nil, r.errClosed("receive")
 	}
 	for {
-		l, err := r.open(ctx)
+		p, err := r.nextPoll(ctx, min(limit, int(r.conn.limits.GetMaxPollMessages())))
 		if err != nil {
 			return nil, err
 		}
-		b, err := l.poll(ctx, min(limit, int(r.conn.limits.GetMaxPollMessages())))
+		a, err := p.wait(ctx)
 		if err == nil {
-			err = wire.FromError(b.GetError())
+			err = wire.FromError(a.batch.GetError())
 		}
 		if err != nil {
 			return nil, err
 		}
-		if len(b.GetSpans()) > 0 {
-			return r.conn.decode(b.GetSpans(), r.cfg.Queue, wire.Duration(b.GetLease()))
+		if len(a.batch.GetSpans()) > 0 {
+			out, err := r.conn.decode(a.batch.GetSpans(), r.cfg.Queue, a.at.Add(wire.Duration(a.batch.GetLease())))
+			if len(out) >= p.limit {
+				r.pollAhead(p)
+			}
+			return out, err
 		}
 	}
 }
 
 // decode decodes the spans of an answer.
-func (c *conn) decode(spans []*wirepb.Span, queue string, lease time.Duration) ([]spi.Received, error) {
-	var ends time.Time
+func (c *conn) decode(spans []*wirepb.Span, queue string, ends time.Time) ([]spi.Received, error) {
 	out := make([]batch.Span, len(spans))
 	for i, s := range spans {
 		h, err := chunk.ParseHeader(s.GetChunk())
 		if err != nil {
 			return nil, om.NewError(om.CodeServerError, "receive", queue, "partition %d, offset %d: %w", s.GetPartition(), s.GetBase(), err)
-		}
-		if s.GetLease() != 0 && ends.IsZero() {
-			ends = time.Now().Add(lease)
 		}
 		out[i] = batch.Span{
 			Partition: s.GetPartition(), Lease: s.GetLease(), Ends: ends, Base: s.GetBase(), Count: h.Count,
@@ -205,6 +206,7 @@ func (r *receiver) Close(ctx context.Context) error {
 	close(r.closing)
 	l := r.link
 	r.mu.Unlock()
+	r.dropAhead()
 	defer close(r.closed)
 	r.conn.mu.Lock()
 	delete(r.conn.receivers, r)

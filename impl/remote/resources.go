@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"time"
 
 	"github.com/openmessaging/openmessaging-go/impl/wire"
 	"github.com/openmessaging/openmessaging-go/impl/wire/wirepb"
@@ -90,6 +91,7 @@ func (c *conn) Groups(ctx context.Context, queue string) (out []om.GroupInfo, er
 }
 
 func (c *conn) SeekGroup(ctx context.Context, queue, group string, p om.Position) error {
+	c.dropAheads()
 	_, err := call(c, ctx, "seek", queue, c.resources.SeekGroup, &wirepb.SeekGroupRequest{Queue: text(queue), Group: text(group), Position: p.String()})
 	return err
 }
@@ -105,7 +107,7 @@ func (c *conn) ReadAt(ctx context.Context, queue string, partition int32, offset
 	if err != nil {
 		return nil, err
 	}
-	return c.decode(r.GetSpans(), queue, 0)
+	return c.decode(r.GetSpans(), queue, time.Time{})
 }
 
 func (c *conn) Await(ctx context.Context, queue string, partition int32, offset int64) error {
