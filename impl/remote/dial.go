@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/base64"
@@ -47,7 +48,11 @@ func dial(ctx context.Context, cfg spi.Config, secure *tls.Config) (*conn, error
 	hosts := manual.NewBuilderWithScheme("oms")
 	var state resolver.State
 	for _, h := range cfg.URL.Hosts {
-		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: h.String(), ServerName: h.Host}}})
+		name := h.Host
+		if secure != nil {
+			name = cmp.Or(secure.ServerName, name)
+		}
+		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: h.String(), ServerName: name}}})
 	}
 	hosts.InitialState(state)
 	transport := insecure.NewCredentials()
