@@ -265,6 +265,9 @@ func TestReturnedDeliveriesAreNotCounted(t *testing.T) {
 			t.Errorf("from %d on, delivery %d", s.Base, s.Delivery)
 		}
 		rc := Receipts{s.Partition, s.Lease, s.Base, 5}
+		if n := r.InFlight(); n != 5-want {
+			t.Errorf("%d are in flight, want %d", n, 5-want)
+		}
 		if errs, err := r.Ack(t.Context(), []Receipts{{rc.Partition, rc.Lease, 0, 2}}); errs != nil || err != nil {
 			t.Error(errs, err)
 		}
@@ -272,7 +275,7 @@ func TestReturnedDeliveriesAreNotCounted(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if g := p.q.Groups()[0]; g.InFlight != 0 || g.Lag != 3 {
+	if g := p.q.Groups()[0]; g.InFlight != 0 || g.Lag != 3 || r.InFlight() != 0 {
 		t.Errorf("%+v", g)
 	}
 }

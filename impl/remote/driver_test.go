@@ -146,7 +146,7 @@ func TestContextsEndCalls(t *testing.T) {
 }
 
 // TestManyCancelledReceives cancels receives while messages come: none is lost,
-// and none that nobody saw is counted as delivered.
+// they keep their order, and none that nobody saw is counted as delivered.
 func TestManyCancelledReceives(t *testing.T) {
 	m := newMachine(t, store.Options{Memory: true}, server.Options{})
 	c := open(t, config(t, remote.URL(m.address)))
@@ -168,8 +168,8 @@ func TestManyCancelledReceives(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, d := range some {
-			if d.Message.Ext.DeliveryCount != 1 {
-				t.Fatalf("offset %d is delivery %d", d.Offset, d.Message.Ext.DeliveryCount)
+			if d.Message.Ext.DeliveryCount != 1 || d.Offset != int64(got) {
+				t.Fatalf("offset %d, delivery %d; want offset %d", d.Offset, d.Message.Ext.DeliveryCount, got)
 			}
 			got++
 		}

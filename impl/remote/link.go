@@ -29,7 +29,7 @@ type link struct {
 	last    uint64 // number of the last poll or settle
 	polls   map[uint64]*poll
 	settles map[uint64]chan *wirepb.Settled
-	open    int           // polls that are not answered and dealt with
+	open    int           // polls that are not dealt with
 	quiet   chan struct{} // set by close; closed when open is zero
 }
 
@@ -71,6 +71,15 @@ func (l *link) subscribe(ctx context.Context) (err error) {
 		err = om.NewError(om.CodeServerError, "bind", cfg.Queue, "the server did not answer the subscription")
 	}
 	return err
+}
+
+func (l *link) isBroken() bool {
+	select {
+	case <-l.broken:
+		return true
+	default:
+		return false
+	}
 }
 
 // post puts requests into the line; l.mu is held.
@@ -131,38 +140,54 @@ func (l *link) read() {
 	}
 }
 
-// took hands a batch to its poll. What nobody waits for goes back as if it had
-// never been delivered.
+// took hands a batch to its poll.
 func (l *link) took(b *wirepb.Batch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if p := l.polls[b.GetPoll()]; p != nil {
-		delete(l.polls, p.id)
-		p.answer <- arrived{b, time.Now()}
-		return
+	p := l.polls[b.GetPoll()]
+	if p == nil {
+		return // the server answers what was not asked
 	}
-	l.giveBack(b)
-	l.dealtWith()
+	delete(l.polls, p.id)
+	p.answer <- arrived{b, time.Now()}
+	if p.dropped {
+		p.giveBack()
+	}
 }
 
 // dealtWith ends a poll; l.mu is held.
-func (l *link) dealtWith() {
-	if l.open--; l.open == 0 && l.quiet != nil {
-		close(l.quiet)
+func (p *poll) dealtWith() {
+	close(p.over)
+	if p.link.open--; p.link.open == 0 && p.link.quiet != nil {
+		close(p.link.quiet)
 	}
 }
 
-// giveBack returns a batch unseen; l.mu is held.
-func (l *link) giveBack(b *wirepb.Batch) {
-	if len(b.GetSpans()) == 0 {
-		return
+// giveBack ends an answered poll whose messages nobody has seen: they go back as
+// if they had never been delivered. l.mu is held.
+func (p *poll) giveBack() {
+	var ranges []*wirepb.Range
+	for _, s := range (<-p.answer).batch.GetSpans() {
+		ranges = append(ranges, &wirepb.Range{Partition: s.GetPartition(), Lease: s.GetLease(), From: s.GetBase(), To: s.GetBase() + count(s)})
 	}
+	if len(ranges) > 0 {
+		p.link.postReturn(ranges)
+	}
+	p.dealtWith()
+}
+
+// giveBack returns ranges that nobody has seen.
+func (l *link) giveBack(ranges []*wirepb.Range) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.postReturn(ranges)
+}
+
+func (l *link) postReturn(ranges []*wirepb.Range) {
 	l.last++
-	q := &wirepb.Settle{Settle: l.last, Action: wirepb.Action_ACTION_RETURN}
-	for _, s := range b.GetSpans() {
-		q.Ranges = append(q.Ranges, &wirepb.Range{Partition: s.GetPartition(), Lease: s.GetLease(), From: s.GetBase(), To: s.GetBase() + count(s)})
-	}
-	l.post(&wirepb.ReceiveRequest{Request: &wirepb.ReceiveRequest_Settle{Settle: q}})
+	l.post(&wirepb.ReceiveRequest{Request: &wirepb.ReceiveRequest_Settle{Settle: &wirepb.Settle{
+		Settle: l.last, Action: wirepb.Action_ACTION_RETURN, Ranges: ranges,
+	}}})
 }
 
 // poll is a question for messages that is under way.
@@ -170,7 +195,11 @@ type poll struct {
 	link   *link
 	id     uint64
 	limit  int
-	answer chan arrived // has room for one
+	answer chan arrived  // has room for one
+	over   chan struct{} // closed when it is dealt with
+
+	quit    bool // the server was told to end it; guarded by link.mu
+	dropped bool // nobody claims it any more; guarded by link.mu
 }
 
 // arrived is a batch and when it came.
@@ -179,7 +208,8 @@ type arrived struct {
 	at    time.Time
 }
 
-// poll asks for messages. Either wait or cancel must be called for the poll.
+// poll asks for messages. Who has the poll waits for it or drops it, or leaves it
+// to somebody else.
 func (l *link) poll(limit int) (*poll, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -187,45 +217,56 @@ func (l *link) poll(limit int) (*poll, error) {
 		return nil, l.r.errClosed("receive")
 	}
 	l.last++
-	p := &poll{link: l, id: l.last, limit: limit, answer: make(chan arrived, 1)}
+	p := &poll{link: l, id: l.last, limit: limit, answer: make(chan arrived, 1), over: make(chan struct{})}
 	l.polls[p.id] = p
 	l.open++
 	l.post(&wirepb.ReceiveRequest{Request: &wirepb.ReceiveRequest_Poll{Poll: &wirepb.Poll{Poll: p.id, MaxMessages: int32(limit)}}})
 	return p, nil
 }
 
-// wait waits for the messages. The batch is empty when the server ended the poll.
+// wait waits for the messages. When ctx ends first the poll is left to the next
+// receive, and the server is told to end it. The batch is empty when it has ended
+// it.
 func (p *poll) wait(ctx context.Context) (a arrived, err error) {
 	l := p.link
 	select {
 	case a = <-p.answer:
 		l.mu.Lock()
-		l.dealtWith()
+		p.dealtWith()
 		l.mu.Unlock()
 		return a, nil
 	case <-l.broken:
 		return a, l.why(ctx, "receive")
-	case <-ctx.Done():
-		err = ctx.Err()
 	case <-l.r.closing:
-		err = l.r.errClosed("receive")
+		p.drop()
+		return a, l.r.errClosed("receive")
+	case <-ctx.Done():
+		l.mu.Lock()
+		p.cancel()
+		l.mu.Unlock()
+		l.r.leave(p, nil)
+		return a, ctx.Err()
 	}
-	p.cancel()
-	return a, err
 }
 
-// cancel ends the poll; what came meanwhile goes back unseen.
+// cancel has the server end the poll; l.mu is held.
 func (p *poll) cancel() {
-	l := p.link
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.polls[p.id] != nil {
-		delete(l.polls, p.id)
-		l.post(&wirepb.ReceiveRequest{Request: &wirepb.ReceiveRequest_Cancel{Cancel: &wirepb.CancelPoll{Poll: p.id}}})
+	if !p.quit && p.link.polls[p.id] != nil {
+		p.quit = true
+		p.link.post(&wirepb.ReceiveRequest{Request: &wirepb.ReceiveRequest_Cancel{Cancel: &wirepb.CancelPoll{Poll: p.id}}})
+	}
+}
+
+// drop ends a poll that nobody waits for.
+func (p *poll) drop() {
+	p.link.mu.Lock()
+	defer p.link.mu.Unlock()
+	p.dropped = true
+	if p.link.polls[p.id] == nil {
+		p.giveBack()
 		return
 	}
-	l.giveBack((<-p.answer).batch)
-	l.dealtWith()
+	p.cancel()
 }
 
 // why returns why the stream broke.

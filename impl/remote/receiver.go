@@ -19,19 +19,19 @@ type receiver struct {
 	conn    *conn
 	cfg     spi.ReceiverConfig
 	opening chan struct{} // held while a stream is opened
-	polls   chan struct{} // has room for the polls that the server allows, but for the one ahead
+	polls   chan struct{} // has room for half of the polls that the server allows; the rest may be unclaimed
 
-	mu      sync.Mutex
-	link    *link // nil without a stream
-	ahead   ahead
-	ended   bool
-	closing chan struct{} // closed when Close begins
-	closed  chan struct{} // closed when Close is done
+	mu        sync.Mutex
+	link      *link // nil without a stream
+	unclaimed unclaimed
+	ended     bool
+	closing   chan struct{} // closed when Close begins
+	closed    chan struct{} // closed when Close is done
 }
 
 func newReceiver(c *conn, cfg spi.ReceiverConfig) *receiver {
 	return &receiver{
-		conn: c, cfg: cfg, opening: make(chan struct{}, 1), polls: make(chan struct{}, max(1, c.limits.GetMaxPolls()-1)),
+		conn: c, cfg: cfg, opening: make(chan struct{}, 1), polls: make(chan struct{}, max(1, c.limits.GetMaxPolls()/2)),
 		closing: make(chan struct{}), closed: make(chan struct{}),
 	}
 }
@@ -86,12 +86,8 @@ func (r *receiver) open(ctx context.Context) (*link, error) {
 func (r *receiver) current() *link {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.link != nil {
-		select {
-		case <-r.link.broken:
-			r.link = nil
-		default:
-		}
+	if r.link != nil && r.link.isBroken() {
+		r.link = nil
 	}
 	return r.link
 }
@@ -108,10 +104,11 @@ func (r *receiver) Receive(ctx context.Context, limit int) ([]spi.Received, erro
 	case <-r.closing:
 		return nil, r.errClosed("receive")
 	}
+	limit = min(limit, int(r.conn.limits.GetMaxPollMessages()))
 	for {
-		p, err := r.nextPoll(ctx, min(limit, int(r.conn.limits.GetMaxPollMessages())))
-		if err != nil {
-			return nil, err
+		kept, p, err := r.claim(ctx, limit)
+		if err != nil || len(kept) > 0 {
+			return kept, err
 		}
 		a, err := p.wait(ctx)
 		if err == nil {
@@ -121,13 +118,24 @@ func (r *receiver) Receive(ctx context.Context, limit int) ([]spi.Received, erro
 			return nil, err
 		}
 		if len(a.batch.GetSpans()) > 0 {
-			out, err := r.conn.decode(a.batch.GetSpans(), r.cfg.Queue, a.at.Add(wire.Duration(a.batch.GetLease())))
-			if len(out) >= p.limit {
-				r.pollAhead(p)
-			}
-			return out, err
+			return r.handOut(p, a, limit)
 		}
 	}
+}
+
+// handOut decodes a batch. What is more than the limit is kept for the next call.
+func (r *receiver) handOut(p *poll, a arrived, limit int) ([]spi.Received, error) {
+	out, err := r.conn.decode(a.batch.GetSpans(), r.cfg.Queue, a.at.Add(wire.Duration(a.batch.GetLease())))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(out) > limit:
+		r.leave(nil, out[limit:])
+		return out[:limit:limit], nil
+	case len(out) >= max(p.limit, aheadFrom):
+		r.pollAhead(p)
+	}
+	return out, nil
 }
 
 // decode decodes the spans of an answer.
@@ -167,14 +175,7 @@ func (r *receiver) settle(ctx context.Context, op string, action wirepb.Action, 
 		if err != nil {
 			return nil, err
 		}
-		q := &wirepb.Settle{Action: action, Millis: wire.Millis(d), Ranges: make([]*wirepb.Range, len(ranges))}
-		slab := make([]wirepb.Range, len(ranges))
-		for i, v := range ranges {
-			w := &slab[i]
-			w.Partition, w.Lease, w.From, w.To = v.Partition, v.Lease, v.From, v.To
-			q.Ranges[i] = w
-		}
-		a, err := l.settle(ctx, op, q)
+		a, err := l.settle(ctx, op, &wirepb.Settle{Action: action, Millis: wire.Millis(d), Ranges: travelling(ranges)})
 		if err == nil {
 			err = wire.FromError(a.GetError())
 		}
@@ -206,7 +207,7 @@ func (r *receiver) Close(ctx context.Context) error {
 	close(r.closing)
 	l := r.link
 	r.mu.Unlock()
-	r.dropAhead()
+	r.dropUnclaimed()
 	defer close(r.closed)
 	r.conn.mu.Lock()
 	delete(r.conn.receivers, r)

@@ -91,7 +91,7 @@ func (c *conn) Groups(ctx context.Context, queue string) (out []om.GroupInfo, er
 }
 
 func (c *conn) SeekGroup(ctx context.Context, queue, group string, p om.Position) error {
-	c.dropAheads()
+	c.dropUnclaimed(ctx)
 	_, err := call(c, ctx, "seek", queue, c.resources.SeekGroup, &wirepb.SeekGroupRequest{Queue: text(queue), Group: text(group), Position: p.String()})
 	return err
 }

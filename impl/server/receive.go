@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -32,10 +31,9 @@ type subscription struct {
 	ctx      context.Context // ends with the stream, or when the server cuts it off
 	cancel   context.CancelFunc
 
-	settles   chan struct{} // has room for maxSettles
-	running   sync.WaitGroup
-	unsettled atomic.Int64  // deliveries, about
-	idle      chan struct{} // told when unsettled falls to zero; has room for one
+	settles chan struct{} // has room for maxSettles
+	settled chan struct{} // told of each settle; has room for one
+	running sync.WaitGroup
 
 	sending sync.Mutex // guards out and over
 	out     *outbox
@@ -57,7 +55,7 @@ type poll struct {
 // Receive implements wirepb.MessagingServiceServer.
 func (m *messaging) Receive(stream grpc.BidiStreamingServer[wirepb.ReceiveRequest, wirepb.ReceiveResponse]) error {
 	r := &subscription{
-		s: m.s, stream: stream, settles: make(chan struct{}, maxSettles), idle: make(chan struct{}, 1),
+		s: m.s, stream: stream, settles: make(chan struct{}, maxSettles), settled: make(chan struct{}, 1),
 		wanted: make(chan struct{}, 1), out: m.s.newOutbox(stream, "receive"),
 	}
 	r.ctx, r.cancel = context.WithCancel(stream.Context())
@@ -133,9 +131,9 @@ func (r *subscription) wait(requests <-chan error) error {
 	case <-r.s.life.Done():
 	}
 	r.refusePolls()
-	for r.unsettled.Load() > 0 {
+	for r.receiver.InFlight() > 0 {
 		select {
-		case <-r.idle:
+		case <-r.settled:
 		case err := <-requests:
 			return err
 		case <-r.ctx.Done():
@@ -287,9 +285,6 @@ func (r *subscription) serve(p *poll) error {
 	}
 	switch {
 	case err == nil:
-		for i := range spans {
-			r.unsettled.Add(int64(spans[i].Count))
-		}
 	case r.ctx.Err() != nil:
 		return err
 	case r.s.isDraining():
@@ -310,7 +305,7 @@ func (r *subscription) settle(q *wirepb.Settle) error {
 		rs[i] = broker.Receipts{Partition: v.GetPartition(), Lease: v.GetLease(), From: v.GetFrom(), To: v.GetTo()}
 	}
 	if q.GetAction() == wirepb.Action_ACTION_RETURN { // at once, before a close that follows
-		return r.answerSettle(q, rs, nil, r.receiver.Return(rs))
+		return r.answerSettle(q, nil, r.receiver.Return(rs))
 	}
 	select {
 	case r.settles <- struct{}{}:
@@ -320,7 +315,7 @@ func (r *subscription) settle(q *wirepb.Settle) error {
 	go func() {
 		defer func() { <-r.settles }()
 		errs, err := r.settleNow(q, rs)
-		if r.answerSettle(q, rs, errs, err) != nil {
+		if r.answerSettle(q, errs, err) != nil {
 			r.cancel()
 		}
 	}()
@@ -340,26 +335,18 @@ func (r *subscription) settleNow(q *wirepb.Settle, rs []broker.Receipts) ([]erro
 	return nil, om.NewError(om.CodeBadRequest, "settle", r.queue, "no such action: %v", q.GetAction())
 }
 
-func (r *subscription) answerSettle(q *wirepb.Settle, rs []broker.Receipts, errs []error, err error) error {
+func (r *subscription) answerSettle(q *wirepb.Settle, errs []error, err error) error {
 	out := &wirepb.Settled{Settle: q.GetSettle(), Error: wire.Error(away(err))}
 	for i, err := range errs {
 		if err != nil {
 			out.Errors = append(out.Errors, &wirepb.RangeError{Index: int32(i), Error: wire.Error(err)})
 		}
 	}
-	if err == nil && q.GetAction() != wirepb.Action_ACTION_EXTEND {
-		n := int64(0)
-		for i, rc := range rs {
-			if errs == nil || errs[i] == nil {
-				n += rc.To - rc.From
-			}
+	defer func() {
+		select {
+		case r.settled <- struct{}{}:
+		default:
 		}
-		if r.unsettled.Add(-n) <= 0 {
-			select {
-			case r.idle <- struct{}{}:
-			default:
-			}
-		}
-	}
+	}()
 	return r.send(&wirepb.ReceiveResponse{Response: &wirepb.ReceiveResponse_Settled{Settled: out}})
 }

@@ -260,7 +260,8 @@ func TestShutdownDrains(t *testing.T) {
 	m, err := s.Recv()
 	f.must(err)
 	more := m.GetBatch().GetSpans()
-	f.must(s.Send(pollRequest(501, 1))) // waits
+	f.must(s.Send(pollRequest(501, 1)))                                                       // waits
+	s.settle(wirepb.Action_ACTION_RETURN, &wirepb.Span{Lease: 1, Chunk: newChunk("nothing")}) // answered after the poll was taken
 	over := make(chan error, 1)
 	go func() { over <- f.server.Shutdown(f.ctx) }()
 	if m, err = s.Recv(); err != nil || m.GetBatch().GetError().GetCode() != int32(om.CodeServiceUnavailable) {
