@@ -83,7 +83,7 @@ func (c copier) operate(s Span, runs []chunk.Run, partitions []int32) error {
 // operatorRecord is the stored form of an operator.
 type operatorRecord struct {
 	Type       string   `msgpack:"type"`
-	Properties []byte   `msgpack:"properties,omitempty"` // a chunk of one message that has them
+	Properties []byte   `msgpack:"properties,omitempty"` // as in chunks
 	Keys       []string `msgpack:"keys,omitempty"`
 
 	properties om.Properties // decoded
@@ -104,10 +104,7 @@ func operatorRecords(op, route string, os []om.Operator) (out []operatorRecord, 
 				return nil, err
 			}
 			size = o.Properties.Size()
-			var b chunk.Builder
-			b.Reset(0, 0, "", "", time.UnixMilli(0))
-			b.Add(m)
-			r.Properties, r.properties = b.Finish(), o.Properties.Clone()
+			r.Properties, r.properties = chunk.AppendProperties(nil, o.Properties), o.Properties.Clone()
 		case om.OperatorDrop:
 			r.Keys = slices.Clone(o.Keys)
 			for _, k := range o.Keys {
@@ -125,17 +122,11 @@ func operatorRecords(op, route string, os []om.Operator) (out []operatorRecord, 
 }
 
 // load decodes the properties.
-func (o *operatorRecord) load() error {
+func (o *operatorRecord) load() (err error) {
 	if o.Type != string(om.OperatorSet) {
 		return nil
 	}
-	h, err := chunk.Parse(o.Properties)
-	if err != nil {
-		return err
-	}
-	var m [1]om.Message
-	_, err = chunk.Decode(o.Properties, h, 0, m[:])
-	o.properties = m[0].Properties
+	o.properties, err = chunk.DecodeProperties(o.Properties)
 	return err
 }
 

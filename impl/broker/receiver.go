@@ -380,6 +380,19 @@ func (r *Receiver) putBack(l *granted, runs ranges) {
 	}
 }
 
+// InFlight returns how many deliveries the receiver has that are not settled.
+func (r *Receiver) InFlight() (n int64) {
+	g := r.group
+	g.queue.mu.Lock()
+	defer g.queue.mu.Unlock()
+	for _, l := range g.leases {
+		if l.receiver == r {
+			n += l.left.count()
+		}
+	}
+	return n
+}
+
 // Close gives back what was received and not settled, counted as delivered,
 // and ends the receiver. It returns when that is durable. Closing twice is a
 // no-op.

@@ -312,6 +312,7 @@ func checkValid(t *testing.T, data []byte, h chunk.Header, told chunk.Extent, ms
 			t.Errorf("valid, but the client would refuse it: %v", err)
 		}
 		e.Body, e.Properties = max(e.Body, len(m.Body)), max(e.Properties, m.Properties.Size())
+		e.QoS = max(e.QoS, m.QoS)
 		e.Header = max(e.Header, len(m.Compression)+len(m.Ext.CorrelationID)+len(m.Ext.TransactionID)+len(m.Ext.MessageKey)+len(m.Ext.TraceID))
 	}
 	if e != told {

@@ -1,4 +1,5 @@
-// Command oms is the operator's program: benchmarks and the check of a store.
+// Command oms is the operator's program: the broker as a server, benchmarks and
+// the check of a store.
 package main
 
 import (
@@ -14,10 +15,12 @@ import (
 	"github.com/spf13/cobra"
 
 	_ "github.com/openmessaging/openmessaging-go/impl/badger"
+	_ "github.com/openmessaging/openmessaging-go/impl/remote"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -43,7 +46,7 @@ func (e *exitError) Unwrap() error { return e.err }
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := &cobra.Command{
 		Use:           "oms",
-		Short:         "OpenMessaging for Go: benchmarks, and care for the stores of the embedded broker",
+		Short:         "OpenMessaging for Go: the broker as a server, benchmarks, and care for its stores",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
@@ -51,7 +54,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage(c, err) })
-	root.AddCommand(benchCommand(), filterCommand(), storeCommand(), versionCommand())
+	root.AddCommand(serveCommand(), devCommand(), benchCommand(), filterCommand(), storeCommand(), versionCommand())
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0
