@@ -25,6 +25,9 @@ type Config struct {
 	Host string
 	// Logger gets what concerns no single call. Default slog.Default().
 	Logger *slog.Logger
+	// OnCommit, when set, is told after each commit how many commands it held
+	// and how long writing and syncing took. Commits wait for it.
+	OnCommit func(commands int, took time.Duration)
 }
 
 // Broker is an open broker. All methods may be called concurrently.
@@ -36,13 +39,15 @@ type Broker struct {
 	pending *semaphore.Weighted
 	epoch   uint32 // how often the store was opened; fences receipts of earlier lives
 	memory  bool
-	recent  recent // the committer's own
+	told    func(commands int, took time.Duration) // of commits
+	recent  recent                                 // the committer's own
 
 	mu         sync.RWMutex
 	namespaces map[string]bool
 	queues     map[string]*Queue // by "namespace://queue"
 	logs       map[uint64]logOwner
 	routes     map[string]*route
+	settings   map[string]*setting
 	ids        idsRecord
 
 	ctx    context.Context // of what runs in the background
@@ -77,12 +82,13 @@ func Open(cfg Config) (*Broker, error) {
 		return nil, storeError(err, "open", cfg.Store.Path)
 	}
 	b := &Broker{
-		store: st, host: cfg.Host, log: cfg.Logger, memory: cfg.Store.Memory,
+		store: st, host: cfg.Host, log: cfg.Logger, memory: cfg.Store.Memory, told: cfg.OnCommit,
 		pending:    semaphore.NewWeighted(pendingBytes),
 		namespaces: make(map[string]bool),
 		queues:     make(map[string]*Queue),
 		logs:       make(map[uint64]logOwner),
 		routes:     make(map[string]*route),
+		settings:   make(map[string]*setting),
 		closed:     make(chan struct{}),
 	}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
@@ -151,6 +157,24 @@ func (b *Broker) isClosed() bool {
 
 // Err returns why the broker accepts nothing any more, nil while it does.
 func (b *Broker) Err() error { return storeError(b.store.Err(), "commit", "") }
+
+// Ready returns why the broker accepts no messages now, nil when it does.
+func (b *Broker) Ready() error {
+	if err := b.Err(); err != nil {
+		return err
+	}
+	return storeError(b.store.Room(0, false), "send", "")
+}
+
+// Stored returns about how many bytes the store takes up.
+func (b *Broker) Stored() int64 { return b.store.Size() }
+
+// Free returns the bytes that are free where the store lies, and the reserve
+// below which messages are refused. Both are 0 in memory.
+func (b *Broker) Free() (free, reserve int64, err error) {
+	free, reserve, err = b.store.Free()
+	return free, reserve, storeError(err, "free", "")
+}
 
 // Host returns the store host that consumers are told.
 func (b *Broker) Host() string { return b.host }

@@ -21,6 +21,7 @@ const (
 	keyProgress  = "p/"  // + queue id, partition, group name
 	keyRoute     = "r/"  // + name
 	keyCursors   = "rc/" // + route name
+	keySetting   = "s/"  // + name
 )
 
 // idsRecord counts what must never be used twice.

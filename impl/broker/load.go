@@ -42,6 +42,8 @@ func (b *Broker) load() error {
 			progress = append(progress, func() error { return loadRoute(b, queues, key, value) })
 		case kind+"/" == keyCursors:
 			progress = append(progress, func() error { return loadCursors(b, key, value) })
+		case kind+"/" == keySetting:
+			return loadSetting(b, key, rest, value)
 		default:
 			return damaged(key, errors.New("this program does not know such a key"))
 		}
@@ -100,6 +102,8 @@ func CheckState(key string, value []byte) error {
 		return decode(key, value, new(routeRecord))
 	case keyCursors:
 		return decode(key, value, new(cursorsRecord))
+	case keySetting:
+		return decode(key, value, new(settingRecord))
 	}
 	return damaged(key, errors.New("this program does not know such a key"))
 }
