@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/openmessaging/openmessaging-go/impl/wire"
+	"github.com/openmessaging/openmessaging-go/impl/wire/wirepb"
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 )
 
@@ -30,8 +31,7 @@ func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 	return resp, wire.Status(err)
 }
 
-// stream does the same for streams, whose handlers ask for rights themselves, and
-// lets none begin when the server goes away.
+// stream does the same for streams, and lets none begin when the server goes away.
 func (s *Server) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	s.mu.Lock()
 	if s.isDraining() {
@@ -46,7 +46,7 @@ func (s *Server) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServ
 	defer s.opts.Metrics.Streams(method, -1)
 	ctx, err := s.authenticate(stream.Context(), info.FullMethod)
 	if err == nil {
-		err = away(handler(srv, &callerStream{stream, ctx}))
+		err = away(handler(srv, &callerStream{stream, ctx, s, info.FullMethod}))
 	}
 	if !gone(stream.Context(), err) {
 		s.opts.Metrics.Failed(err)
@@ -63,7 +63,22 @@ func gone(ctx context.Context, err error) bool {
 // callerStream is a stream whose context knows who calls.
 type callerStream struct {
 	grpc.ServerStream
-	ctx context.Context
+	ctx    context.Context
+	server *Server
+	method string
+}
+
+// judged are the streams whose handlers ask for rights themselves: they answer
+// what they refuse one by one.
+var judged = map[string]bool{
+	wirepb.LoginService_Login_FullMethodName: true, wirepb.MessagingService_Publish_FullMethodName: true, wirepb.MessagingService_Receive_FullMethodName: true,
+}
+
+func (s *callerStream) RecvMsg(m any) error {
+	if err := s.ServerStream.RecvMsg(m); err != nil || judged[s.method] {
+		return err
+	}
+	return s.server.allow(s.ctx, s.method, m)
 }
 
 func (s *callerStream) Context() context.Context { return s.ctx }

@@ -39,6 +39,9 @@ func (m *messaging) Open(ctx context.Context, q *wirepb.OpenRequest) (*wirepb.Op
 	for _, c := range m.broker.Capabilities() {
 		out.Capabilities = append(out.Capabilities, string(c))
 	}
+	if m.s.opts.Security != nil {
+		out.Capabilities = append(out.Capabilities, string(om.CapAuth))
+	}
 	return out, nil
 }
 

@@ -54,7 +54,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage(c, err) })
-	root.AddCommand(serveCommand(), devCommand(), benchCommand(), filterCommand(), storeCommand(), versionCommand())
+	root.AddCommand(serveCommand(), devCommand(), benchCommand(), filterCommand(), storeCommand(), versionCommand(), userCommand(), permissionCommand())
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0
