@@ -170,13 +170,12 @@ func (s *Server) checkLogins() {
 	s.mu.Unlock()
 	for _, c := range conns {
 		c.mu.Lock()
-		had := len(c.logins.by) > 0
 		for key, who := range c.logins.by {
 			if s.opts.Security.Authorizer.Check(who.principal) != nil {
 				delete(c.logins.by, key)
 			}
 		}
-		over := had && len(c.logins.by) == 0
+		over := !c.stranger.Load() && len(c.logins.by) == 0
 		c.mu.Unlock()
 		if over {
 			_ = c.Close()
