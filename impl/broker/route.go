@@ -25,7 +25,11 @@ type route struct {
 	// nothing after it.
 	generation uint32
 	end        context.CancelFunc // of the goroutine that copies; nil before it runs
-	removed    bool
+
+	seen           *seen // the goroutine's own
+	seenGeneration uint32
+
+	removed bool
 }
 
 // routeRecord is the stored form of a route.

@@ -56,6 +56,8 @@ type step struct {
 	selector   *selector
 	operators  []operatorRecord
 	copies     []copied
+	fresh      []seenValue // what the route has seen with this step
+	made       bool        // the route was not changed meanwhile
 }
 
 // copied is a chunk on its way into a partition of the target.
@@ -83,6 +85,11 @@ func (r *route) next() (*step, <-chan struct{}) {
 
 // copy makes a step and waits until it is durable.
 func (r *route) copy(ctx context.Context, s *step) error {
+	if r.seen == nil || r.seenGeneration != s.generation {
+		if err := r.recall(s); err != nil {
+			return err
+		}
+	}
 	if err := s.fill(); err != nil {
 		if errors.Is(err, store.ErrDropped) {
 			return nil // retention was faster; the next step begins behind it
@@ -98,13 +105,19 @@ func (r *route) copy(ctx context.Context, s *step) error {
 	defer r.b.pending.Release(int64(s.bytes))
 	s.cmd, s.done = s, make(chan error, 1)
 	r.b.commits.enqueue(&s.pending)
-	return <-s.done // not ctx: the memory is in use until then
+	if err := <-s.done; err != nil || !s.made { // not ctx: the memory is in use until then
+		return err
+	}
+	for _, v := range s.fresh {
+		r.seen.add(v.of, v.stored)
+	}
+	return nil
 }
 
 // fill reads the source and makes the copies.
 func (s *step) fill() error {
 	p := s.route.source.partitions[s.partition]
-	w := copier{s}
+	w := copier{step: s}
 	var reader recordReader
 	at := s.from
 	for at < s.to && (at == s.from || reader.bytes < routeBytes) {
@@ -143,5 +156,6 @@ func (s *step) apply(_ *Broker, tx *transaction) error {
 	}
 	r.cursors[s.partition] = s.to
 	r.putCursors(tx)
+	s.made = true
 	return nil
 }

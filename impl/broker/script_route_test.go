@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"testing/synctest"
+	"time"
 
 	"github.com/cockroachdb/datadriven"
 
@@ -72,6 +73,8 @@ func (s *script) route(d *datadriven.TestData) om.RouteConfig {
 		case "set":
 			name, value, _ := strings.Cut(rest, " ")
 			r.Operators = append(r.Operators, om.SetProperties(om.Properties{name: om.String(value)}))
+		case "deduplicate":
+			r.Operators = append(r.Operators, om.Deduplicate(rest, time.Minute))
 		case "drop":
 			r.Operators = append(r.Operators, om.DropProperties(rest))
 		}

@@ -147,3 +147,14 @@ func (f *Filter) Names() (names []string) {
 	slices.Sort(names)
 	return names
 }
+
+// Text returns the value of a name in a message as a text that differs for
+// different values; ok is false when the message has none, or one that compares
+// with nothing.
+func Text(v *chunk.View, name string) (text string, ok bool) {
+	x := (&identifier{name, fields[name]}).eval(encoded{v})
+	if x.kind == null || x.kind == other {
+		return "", false
+	}
+	return x.String(), true
+}
