@@ -30,15 +30,18 @@ const (
 	OperatorDrop OperatorType = "drop" // drops properties
 	// OperatorDeduplicate leaves out what was copied before.
 	OperatorDeduplicate OperatorType = "deduplicate"
+	// OperatorJoin makes one message of several.
+	OperatorJoin OperatorType = "join"
 )
 
 // Operator is a step of a route. Make one with [SetProperties],
-// [DropProperties] or [Deduplicate].
+// [DropProperties], [Deduplicate] or [Join].
 type Operator struct {
 	Type       OperatorType
 	Properties Properties    // of OperatorSet
 	Keys       []string      // of OperatorDrop and OperatorDeduplicate
-	Window     time.Duration // of OperatorDeduplicate
+	Window     time.Duration // of OperatorDeduplicate and OperatorJoin
+	Count      int           // of OperatorJoin
 }
 
 // SetProperties returns an operator that sets properties, in place of those
@@ -56,4 +59,15 @@ func DropProperties(keys ...string) Operator { return Operator{Type: OperatorDro
 // the window and how many values they remember.
 func Deduplicate(name string, window time.Duration) Operator {
 	return Operator{Type: OperatorDeduplicate, Keys: []string{name}, Window: window}
+}
+
+// Join returns an operator that makes one message of count messages with the
+// same correlation id: the header is that of the first, the properties are
+// those of all, later ones in place of earlier ones, and the body is a
+// MessagePack array of the bodies as binary data. Messages that are still too
+// few when the first was stored window ago are copied as they are, and so are
+// messages without a correlation id. An extended operator: providers that have
+// routes need not have it.
+func Join(count int, window time.Duration) Operator {
+	return Operator{Type: OperatorJoin, Count: count, Window: window}
 }

@@ -11,10 +11,7 @@ import (
 
 // copier makes the copies of a step. A copy is the bytes of the source wherever
 // that is possible; only operators need messages.
-type copier struct {
-	*step
-	within map[digest]bool // seen in this step
-}
+type copier struct{ *step }
 
 func (c *copier) put(partition int32, count int, data []byte) {
 	c.copies = append(c.copies, copied{int(partition), count, data})
@@ -24,7 +21,6 @@ func (c *copier) put(partition int32, count int, data []byte) {
 func (c *copier) add(s Span) error {
 	turn := c.target.NextPartition()
 	keyed := s.Header.Flags&chunk.HasKey != 0 && c.target.Partitions() > 1
-	changes := slices.ContainsFunc(c.operators, func(o operatorRecord) bool { return o.Type != string(om.OperatorDeduplicate) })
 	if c.selector == nil && !keyed && len(c.operators) == 0 {
 		part, err := chunk.Cut(s.Chunk, s.Header, s.Skip, s.Count)
 		if err == nil {
@@ -40,6 +36,12 @@ func (c *copier) add(s Span) error {
 		if !matches(&v, [2]*selector{c.selector}) || c.isDuplicate(&v, s.StoredAt) {
 			continue
 		}
+		if joined, err := c.join(&v, s); joined || err != nil {
+			if err != nil {
+				return err
+			}
+			continue
+		}
 		to := turn
 		if keyed && v.MessageKey != "" {
 			to = c.target.PartitionOf(v.MessageKey)
@@ -53,7 +55,12 @@ func (c *copier) add(s Span) error {
 	if err := w.Err(); err != nil {
 		return err
 	}
-	if changes {
+	return c.copyRuns(s, runs, partitions)
+}
+
+// copyRuns copies runs of a span, each into its partition.
+func (c *copier) copyRuns(s Span, runs []chunk.Run, partitions []int32) error {
+	if slices.ContainsFunc(c.operators, operatorRecord.changes) {
 		return c.operate(s, runs, partitions)
 	}
 	i := 0
@@ -66,18 +73,14 @@ func (c *copier) add(s Span) error {
 // isDuplicate reports whether the route has seen a message's value before, and
 // notes it otherwise.
 func (c *copier) isDuplicate(v *chunk.View, stored int64) bool {
-	of, ok := c.route.seen.value(v)
+	of, ok := c.seen.value(v)
 	if !ok {
 		return false
 	}
-	if c.within[of] || c.route.seen.has(of, stored) {
+	if c.seen.has(of, stored) {
 		return true
 	}
-	if c.within == nil {
-		c.within = make(map[digest]bool)
-	}
-	c.within[of] = true
-	c.fresh = append(c.fresh, seenValue{of, stored})
+	c.seen.add(of, stored)
 	return false
 }
 
@@ -108,6 +111,7 @@ type operatorRecord struct {
 	Properties []byte   `msgpack:"properties,omitempty"` // as in chunks
 	Keys       []string `msgpack:"keys,omitempty"`
 	Window     int64    `msgpack:"window,omitempty"` // milliseconds
+	Count      int      `msgpack:"count,omitempty"`
 
 	properties om.Properties // decoded
 }
@@ -138,6 +142,11 @@ func operatorRecords(op, route string, os []om.Operator) (out []operatorRecord, 
 				return nil, err
 			}
 			r.Keys, r.Window, size = slices.Clone(o.Keys), o.Window.Milliseconds(), len(o.Keys[0])
+		case om.OperatorJoin:
+			if err := checkJoin(op, route, o, out); err != nil {
+				return nil, err
+			}
+			r.Count, r.Window = o.Count, o.Window.Milliseconds()
 		default:
 			return nil, om.NewError(om.CodeUnsupported, op, route, "operator %d: there is no type %q", i, o.Type)
 		}
@@ -161,12 +170,17 @@ func (o *operatorRecord) load() (err error) {
 func (o *operatorRecord) operator() om.Operator {
 	return om.Operator{
 		Type: om.OperatorType(o.Type), Properties: o.properties.Clone(), Keys: slices.Clone(o.Keys),
-		Window: time.Duration(o.Window) * time.Millisecond,
+		Window: time.Duration(o.Window) * time.Millisecond, Count: o.Count,
 	}
 }
 
+// changes reports whether the operator changes properties.
+func (o operatorRecord) changes() bool {
+	return o.Type == string(om.OperatorSet) || o.Type == string(om.OperatorDrop)
+}
+
 func (o *operatorRecord) change(p om.Properties) {
-	if o.Type == string(om.OperatorDeduplicate) {
+	if !o.changes() {
 		return
 	}
 	maps.Copy(p, o.properties)

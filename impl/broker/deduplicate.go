@@ -73,29 +73,26 @@ func (s *seen) add(of digest, stored int64) {
 	}
 }
 
-// recall makes what a step's route has seen before from the source.
-func (r *route) recall(s *step) error {
-	r.seen, r.seenGeneration = newSeen(s.operators), s.generation
-	if r.seen.name == "" {
+// recall makes what a route has seen before from the source.
+func (r *route) recall(to *work) error {
+	if to.seen.name == "" {
 		return nil
 	}
-	since := om.AtTime(time.Now().Add(-time.Duration(r.seen.window) * time.Millisecond))
+	since := om.AtTime(time.Now().Add(-time.Duration(to.seen.window) * time.Millisecond))
 	for i := range r.source.partitions {
-		if err := r.recallPartition(i, since, s.selector); err != nil && !errors.Is(err, store.ErrDropped) {
+		if err := r.recallPartition(to, i, since); err != nil && !errors.Is(err, store.ErrDropped) {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *route) recallPartition(partition int, since om.Position, only *selector) error {
+func (r *route) recallPartition(to *work, partition int, since om.Position) error {
 	at, err := r.source.Resolve(int32(partition), since)
 	if err != nil {
 		return err
 	}
-	r.source.mu.Lock()
-	end := r.cursors[partition]
-	r.source.mu.Unlock()
+	end := to.next[partition]
 	var reader recordReader
 	for at < end {
 		span, err := reader.span(r.b.store, r.source.partitions[partition].log, at, end)
@@ -105,8 +102,8 @@ func (r *route) recallPartition(partition int, since om.Position, only *selector
 		var v chunk.View
 		w := chunk.Walk(span.Chunk, span.Header, span.Skip)
 		for i := 0; i < span.Count && w.Next(&v); i++ {
-			if of, ok := r.seen.value(&v); ok && matches(&v, [2]*selector{only}) && !r.seen.has(of, span.StoredAt) {
-				r.seen.add(of, span.StoredAt)
+			if of, ok := to.seen.value(&v); ok && matches(&v, [2]*selector{to.selector}) && !to.seen.has(of, span.StoredAt) {
+				to.seen.add(of, span.StoredAt)
 			}
 		}
 		if err := w.Err(); err != nil {
