@@ -371,7 +371,7 @@ func TestExampleInDocs(t *testing.T) {
 		t.Fatal(err)
 	}
 	var data []byte
-	for _, line := range regexp.MustCompile(`(?m)^[0-9a-f]{2}( [0-9a-f]{2})+$`).FindAllString(string(page), -1) {
+	for _, line := range regexp.MustCompile(`(?m)^[0-9a-f]{2}( [0-9a-f]{2})*$`).FindAllString(string(page), -1) {
 		bytes, err := hex.DecodeString(strings.ReplaceAll(line, " ", ""))
 		if err != nil {
 			t.Fatal(err)
