@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -121,7 +122,7 @@ func (f *Filter) Explain(w io.Writer, m *om.Message) error {
 		case term:
 			result = n.eval(decoded{m}).String()
 		}
-		if _, err := fmt.Fprintf(w, "%s%s → %s\n", strings.Repeat("  ", depth), n, result); err != nil {
+		if _, err := fmt.Fprintf(w, "%s%s → %s\n", strings.Repeat("  ", depth), printable(n.String()), printable(result)); err != nil {
 			failed = err
 		}
 		for _, part := range n.parts() {
@@ -130,6 +131,16 @@ func (f *Filter) Explain(w io.Writer, m *om.Message) error {
 	}
 	walk(f.cond, 0)
 	return failed
+}
+
+// printable replaces control characters.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, s)
 }
 
 // Names returns the names in the expression, sorted.
