@@ -184,6 +184,11 @@ func (p *progress) trim(begin int64) (changed bool) {
 		return false
 	}
 	p.lost += begin - p.cursor - p.settled.within(p.cursor, begin).count()
+	for _, l := range p.group.leases {
+		if l.progress == p {
+			p.group.settleLease(l, p.cursor, begin)
+		}
+	}
 	p.settle(p.cursor, begin)
 	return true
 }
