@@ -36,9 +36,6 @@ func Parse(expression string, o Options) (*Filter, error) {
 	return &Filter{c}, nil
 }
 
-// PropertyTags is the String property that tag filters look at.
-const PropertyTags = "TAGS"
-
 // maxTags bounds a tag filter.
 const maxTags = 256
 
@@ -51,7 +48,7 @@ func ParseTags(expression string) (*Filter, error) {
 	if len(expression) > MaxLength || !utf8.ValidString(expression) {
 		return wrong(0, "tags are valid UTF-8 of at most %d bytes", MaxLength)
 	}
-	m := &member{a: &identifier{name: PropertyTags}, texts: map[string]bool{}}
+	m := &member{a: &identifier{name: om.PropertyTags}, texts: map[string]bool{}}
 	at := 0
 	for tag := range strings.SplitSeq(expression, "||") {
 		switch t := strings.TrimSpace(tag); {

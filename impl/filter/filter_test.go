@@ -235,7 +235,7 @@ func TestLike(t *testing.T) {
 
 func TestTags(t *testing.T) {
 	m := om.NewMessage("q", nil)
-	m.Properties[PropertyTags] = om.String("b")
+	m.Properties[om.PropertyTags] = om.String("b")
 	for e, want := range map[string]bool{"a || b": true, "b": true, "a||c": false, "*": true, "a || *": true, "bb": false} {
 		f, err := ParseTags(e)
 		if err != nil || f.MatchMessage(m) != want || f.Match(viewOf(t, m)) != want {
