@@ -224,7 +224,7 @@ func TestG26_dead_letters(t *testing.T) {
 
 		f.queue("fading", 1)
 		fading := f.receiver("fading", "g")
-		f.send(msg("a", to("fading"), expire(2*lease+1)))
+		f.send(msg("a", to("fading"), expire(2*lease+time.Millisecond)))
 		for range 3 {
 			f.take(fading, 1)
 			time.Sleep(lease)
