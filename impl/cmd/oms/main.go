@@ -1,5 +1,6 @@
-// Command oms is the operator's program: the broker as a server, benchmarks and
-// the check of a store.
+// Command oms is the operator's program: it works with messaging systems through
+// the portable client, runs the broker as a server, measures, and cares for
+// stores.
 package main
 
 import (
@@ -15,12 +16,14 @@ import (
 	"github.com/spf13/cobra"
 
 	_ "github.com/openmessaging/openmessaging-go/impl/badger"
+	_ "github.com/openmessaging/openmessaging-go/impl/nats"
 	_ "github.com/openmessaging/openmessaging-go/impl/remote"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the process
+	context.AfterFunc(ctx, stop)   // a second signal ends the process
+	signal.Ignore(syscall.SIGPIPE) // a write tells
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -44,17 +47,24 @@ func (e *exitError) Unwrap() error { return e.err }
 
 // run runs a command line and returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	return runWith(ctx, args, os.Stdin, stdout, stderr)
+}
+
+// runWith is run with a standard input of its own.
+func runWith(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := &cobra.Command{
 		Use:           "oms",
-		Short:         "OpenMessaging for Go: the broker as a server, benchmarks, and care for its stores",
+		Short:         "OpenMessaging for Go: work with messaging systems, run the broker, measure it",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
 	root.SetArgs(args)
+	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage(c, err) })
 	root.AddCommand(serveCommand(), devCommand(), benchCommand(), filterCommand(), storeCommand(), versionCommand())
+	root.AddCommand(operatorCommands()...)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0
