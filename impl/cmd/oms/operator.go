@@ -6,6 +6,6 @@ import "github.com/spf13/cobra"
 func operatorCommands() []*cobra.Command {
 	return []*cobra.Command{
 		contextCommand(), namespaceCommand(), queueCommand(), groupCommand(), routeCommand(),
-		publishCommand(), consumeCommand(), messageCommand(),
+		publishCommand(), consumeCommand(), messageCommand(), backupCommand(), restoreCommand(),
 	}
 }
