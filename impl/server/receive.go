@@ -331,6 +331,8 @@ func (r *subscription) settleNow(q *wirepb.Settle, rs []broker.Receipts) ([]erro
 		return r.receiver.Ack(r.ctx, rs)
 	case wirepb.Action_ACTION_NACK:
 		return r.receiver.Nack(r.ctx, rs, d)
+	case wirepb.Action_ACTION_REJECT:
+		return r.receiver.Reject(r.ctx, rs, q.GetReason())
 	case wirepb.Action_ACTION_EXTEND:
 		return r.receiver.Extend(r.ctx, rs, d)
 	}

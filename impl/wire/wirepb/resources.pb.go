@@ -1556,13 +1556,18 @@ func (x *Route) GetOperators() []*Operator {
 // Operator changes the copies of a route.
 type Operator struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// "set" or "drop".
+	// "set", "drop", "deduplicate" or "join".
 	Type string `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
 	// The properties that are set: a MessagePack map as in chunks, see
 	// docs/disk-format.md.
 	Properties []byte `protobuf:"bytes,2,opt,name=properties,proto3" json:"properties,omitempty"`
-	// The keys of the properties that are dropped.
-	Keys          []string `protobuf:"bytes,3,rep,name=keys,proto3" json:"keys,omitempty"`
+	// The keys of the properties that are dropped, or the name by which messages
+	// are recognised.
+	Keys []string `protobuf:"bytes,3,rep,name=keys,proto3" json:"keys,omitempty"`
+	// For how many milliseconds messages are recognised, or wait to be joined.
+	Window int64 `protobuf:"varint,4,opt,name=window,proto3" json:"window,omitempty"`
+	// How many messages are joined.
+	Count         int32 `protobuf:"varint,5,opt,name=count,proto3" json:"count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1616,6 +1621,20 @@ func (x *Operator) GetKeys() []string {
 		return x.Keys
 	}
 	return nil
+}
+
+func (x *Operator) GetWindow() int64 {
+	if x != nil {
+		return x.Window
+	}
+	return 0
+}
+
+func (x *Operator) GetCount() int32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
 }
 
 // CreateRouteRequest describes the new route.
@@ -2061,13 +2080,15 @@ const file_openmessaging_v1_resources_proto_rawDesc = "" +
 	"\x06target\x18\x03 \x01(\tR\x06target\x120\n" +
 	"\x06filter\x18\x04 \x01(\v2\x18.openmessaging.v1.FilterR\x06filter\x12\x14\n" +
 	"\x05start\x18\x05 \x01(\tR\x05start\x128\n" +
-	"\toperators\x18\x06 \x03(\v2\x1a.openmessaging.v1.OperatorR\toperators\"R\n" +
+	"\toperators\x18\x06 \x03(\v2\x1a.openmessaging.v1.OperatorR\toperators\"\x80\x01\n" +
 	"\bOperator\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x1e\n" +
 	"\n" +
 	"properties\x18\x02 \x01(\fR\n" +
 	"properties\x12\x12\n" +
-	"\x04keys\x18\x03 \x03(\tR\x04keys\"C\n" +
+	"\x04keys\x18\x03 \x03(\tR\x04keys\x12\x16\n" +
+	"\x06window\x18\x04 \x01(\x03R\x06window\x12\x14\n" +
+	"\x05count\x18\x05 \x01(\x05R\x05count\"C\n" +
 	"\x12CreateRouteRequest\x12-\n" +
 	"\x05route\x18\x01 \x01(\v2\x17.openmessaging.v1.RouteR\x05route\"\x15\n" +
 	"\x13CreateRouteResponse\"C\n" +
