@@ -64,7 +64,7 @@ func (r *Restorer) Write(p Part) error {
 			return err
 		}
 	}
-	if p.Bucket != r.buckets-1 {
+	if p.Bucket < 0 || p.Bucket != r.buckets-1 {
 		return corrupt("a part of bucket %d follows one of bucket %d", p.Bucket, r.buckets-1)
 	}
 	r.got.Bytes += int64(len(p.Data))

@@ -275,6 +275,7 @@ func TestRestoreRefuses(t *testing.T) {
 		"other order":     func(ps []Part, _ *Summary) []Part { return []Part{ps[1], ps[0]} },
 		"twice":           func(ps []Part, _ *Summary) []Part { return []Part{ps[0], ps[0], ps[1]} },
 		"cut":             func(ps []Part, _ *Summary) []Part { ps[1].Data = ps[1].Data[:len(ps[1].Data)-1]; return ps },
+		"negative bucket": func(ps []Part, _ *Summary) []Part { ps[0].Bucket = -1; return ps },
 		"entries":         func(ps []Part, _ *Summary) []Part { ps[1].Entries++; return ps },
 		"more messages":   func(ps []Part, sum *Summary) []Part { sum.Messages++; return ps },
 		"another digest":  func(ps []Part, sum *Summary) []Part { sum.Digest++; return ps },

@@ -16,8 +16,8 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
 
+	"github.com/openmessaging/openmessaging-go/impl/archive"
 	"github.com/openmessaging/openmessaging-go/impl/broker"
-	"github.com/openmessaging/openmessaging-go/impl/cmd/oms/internal/archive"
 	"github.com/openmessaging/openmessaging-go/impl/store"
 	"github.com/openmessaging/openmessaging-go/impl/wire"
 	"github.com/openmessaging/openmessaging-go/impl/wire/wirepb"

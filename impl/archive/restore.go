@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/openmessaging/openmessaging-go/impl/store"
 )
@@ -29,7 +30,10 @@ func damaged(format string, args ...any) error {
 
 // Restore makes a store of an archive in a folder that is empty or missing. The
 // folder gets its name when everything was checked: there is a whole store or
-// nothing. progress is told of the bytes that were read.
+// nothing. progress is told of the bytes that were read; it may be nil. It blocks
+// until all is written and synced. An archive that is not whole gives
+// [ErrDamaged], something in the folder [ErrNotEmpty]; what a newer program wrote
+// is refused.
 func Restore(r io.Reader, dir string, log *slog.Logger, progress func(bytes int64)) (about About, m Manifest, err error) {
 	dir = filepath.Clean(dir)
 	if err := checkEmpty(dir); err != nil {
@@ -48,14 +52,34 @@ func Restore(r io.Reader, dir string, log *slog.Logger, progress func(bytes int6
 		}
 	}()
 	a := &reader{tar: tar.NewReader(r), progress: progress}
-	if about, m, err = a.fill(work, log); err != nil {
+	about, m, err = a.fill(func(commit uint64) (destination, error) { return store.Restore(work, commit, log) })
+	if err != nil {
 		return about, m, err
 	}
 	// An empty folder may be in the way; one that is not empty any more stays.
 	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return about, m, err
 	}
-	return about, m, os.Rename(work, dir)
+	if err := os.Rename(work, dir); err != nil {
+		return about, m, err
+	}
+	return about, m, syncFolder(filepath.Dir(dir))
+}
+
+// syncFolder makes the names in a folder durable.
+func syncFolder(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// destination takes what an archive holds; store.Restorer is one.
+type destination interface {
+	Write(store.Part) error
+	Finish(store.Summary) error
+	Close() error
 }
 
 func checkEmpty(dir string) error {
@@ -78,8 +102,12 @@ type reader struct {
 	data     bytes.Buffer
 }
 
-// maxFile bounds the files other than the list of checksums.
-const maxFile = store.MaxPart + 4096
+const (
+	// maxFile bounds a part's file.
+	maxFile = store.MaxPart + 4096
+	// maxJSON bounds the other files but the list of checksums.
+	maxJSON = 64 << 10
+)
 
 // next reads the next file. Its data is valid until the next call.
 func (r *reader) next() (name string, data []byte, err error) {
@@ -87,9 +115,17 @@ func (r *reader) next() (name string, data []byte, err error) {
 	if err != nil {
 		return "", nil, damaged("it ends too early or is no backup: %w", err)
 	}
-	limit := int64(maxFile)
-	if h.Name == fileSums {
+	limit := int64(maxJSON)
+	switch {
+	case h.Name == fileSums:
 		limit = int64(r.sums.Len())
+	case strings.HasPrefix(h.Name, folderParts):
+		limit = maxFile
+	}
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") { // its size need not have bytes behind it
+			return "", nil, damaged("%q is a sparse file", h.Name)
+		}
 	}
 	if h.Typeflag != tar.TypeReg || h.Size > limit {
 		return "", nil, damaged("%q has %d bytes, %d are the most", h.Name, h.Size, limit)
@@ -123,15 +159,18 @@ func (r *reader) expect(want string, v any) error {
 	return nil
 }
 
-// fill makes a store in a folder.
-func (r *reader) fill(dir string, log *slog.Logger) (about About, m Manifest, err error) {
+// fill has what the archive holds written to a destination.
+func (r *reader) fill(begin func(commit uint64) (destination, error)) (about About, m Manifest, err error) {
 	if err := r.expect(fileAbout, &about); err != nil {
 		return about, m, err
 	}
 	if about.Format > format {
 		return about, m, fmt.Errorf("the backup has format %d, this program knows up to %d; use a newer program", about.Format, format)
 	}
-	st, err := store.Restore(dir, about.Commit, log)
+	st, err := begin(about.Commit)
+	if errors.Is(err, store.ErrCorrupt) {
+		err = damaged("%w", err)
+	}
 	if err != nil {
 		return about, m, err
 	}
@@ -168,7 +207,7 @@ func (r *reader) fill(dir string, log *slog.Logger) (about About, m Manifest, er
 	return about, m, nil
 }
 
-func restorePart(st *store.Restorer, data []byte) error {
+func restorePart(st destination, data []byte) error {
 	line, entries, ok := bytes.Cut(data, []byte("\n"))
 	var h partHeader
 	if err := json.Unmarshal(line, &h); err != nil || !ok {

@@ -4,6 +4,8 @@
 //	parts/00000001  the parts, in order; see docs/disk-format.md
 //	MANIFEST.json   what the parts hold in all
 //	SHA256SUMS      checksums of all the files before it, as sha256sum writes them
+//
+// Writers and readers are used by one goroutine.
 package archive
 
 import (
@@ -26,9 +28,10 @@ const (
 	fileAbout    = "BACKUP.json"
 	fileManifest = "MANIFEST.json"
 	fileSums     = "SHA256SUMS"
+	folderParts  = "parts/"
 )
 
-func partName(n int) string { return fmt.Sprintf("parts/%08d", n) }
+func partName(n int) string { return fmt.Sprintf(folderParts+"%08d", n) }
 
 // About is the content of BACKUP.json.
 type About struct {
@@ -58,13 +61,14 @@ type Writer struct {
 	sums  bytes.Buffer
 }
 
-// NewWriter begins an archive.
+// NewWriter begins an archive of a snapshot as of a commit of the store with an
+// identity. Errors are those of w.
 func NewWriter(w io.Writer, commit uint64, storeID string, now time.Time) (*Writer, error) {
 	a := &Writer{tar: tar.NewWriter(w), at: now.UTC().Truncate(time.Second)}
 	return a, a.addJSON(fileAbout, About{format, a.at, commit, storeID})
 }
 
-// Part adds the next part.
+// Part adds the next part. It keeps nothing of it.
 func (w *Writer) Part(p store.Part) error {
 	w.parts++
 	header, err := json.Marshal(partHeader{p.Bucket, p.Entries})
@@ -74,7 +78,8 @@ func (w *Writer) Part(p store.Part) error {
 	return w.add(partName(w.parts), append(header, '\n'), p.Data)
 }
 
-// Close ends the archive.
+// Close ends the archive: without it there is none. It does not close what was
+// written to.
 func (w *Writer) Close(sum store.Summary) error {
 	if err := w.addJSON(fileManifest, Manifest{w.parts, sum}); err != nil {
 		return err
