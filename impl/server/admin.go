@@ -1,8 +1,10 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"hash/crc32"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -18,6 +20,16 @@ type admin struct {
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func (a *admin) Status(context.Context, *wirepb.StatusRequest) (*wirepb.StatusResponse, error) {
+	out := &wirepb.StatusResponse{ServerVersion: Version, Now: time.Now().UnixMilli(), Host: a.broker.Host(), Stored: a.broker.Stored()}
+	if err := a.broker.Ready(); err != nil {
+		out.Refusal = err.Error()
+	}
+	var err error
+	out.Free, out.Reserve, err = a.broker.Free()
+	return out, err
+}
 
 func (a *admin) Backup(_ *wirepb.BackupRequest, stream grpc.ServerStreamingServer[wirepb.BackupResponse]) (err error) {
 	ctx := stream.Context()

@@ -7,5 +7,6 @@ func operatorCommands() []*cobra.Command {
 	return []*cobra.Command{
 		contextCommand(), namespaceCommand(), queueCommand(), groupCommand(), routeCommand(),
 		publishCommand(), consumeCommand(), messageCommand(), backupCommand(), restoreCommand(),
+		topCommand(), doctorCommand(),
 	}
 }

@@ -21,6 +21,143 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// StatusRequest asks how the server is.
+type StatusRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatusRequest) Reset() {
+	*x = StatusRequest{}
+	mi := &file_openmessaging_v1_admin_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatusRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatusRequest) ProtoMessage() {}
+
+func (x *StatusRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_admin_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
+func (*StatusRequest) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_admin_proto_rawDescGZIP(), []int{0}
+}
+
+// StatusResponse tells how a server is.
+type StatusResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Version of the server.
+	ServerVersion string `protobuf:"bytes,1,opt,name=server_version,json=serverVersion,proto3" json:"server_version,omitempty"`
+	// What its clock says, in ms since 1970 UTC.
+	Now int64 `protobuf:"varint,2,opt,name=now,proto3" json:"now,omitempty"`
+	// The store host that consumers are told.
+	Host string `protobuf:"bytes,3,opt,name=host,proto3" json:"host,omitempty"`
+	// About how many bytes the store takes up.
+	Stored int64 `protobuf:"varint,4,opt,name=stored,proto3" json:"stored,omitempty"`
+	// Bytes that are free where the store lies; 0 in memory.
+	Free int64 `protobuf:"varint,5,opt,name=free,proto3" json:"free,omitempty"`
+	// The free bytes below which messages are refused; 0 in memory.
+	Reserve int64 `protobuf:"varint,6,opt,name=reserve,proto3" json:"reserve,omitempty"`
+	// Why the server accepts no messages now; empty when it does.
+	Refusal       string `protobuf:"bytes,7,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatusResponse) Reset() {
+	*x = StatusResponse{}
+	mi := &file_openmessaging_v1_admin_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatusResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatusResponse) ProtoMessage() {}
+
+func (x *StatusResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_admin_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
+func (*StatusResponse) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_admin_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *StatusResponse) GetServerVersion() string {
+	if x != nil {
+		return x.ServerVersion
+	}
+	return ""
+}
+
+func (x *StatusResponse) GetNow() int64 {
+	if x != nil {
+		return x.Now
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *StatusResponse) GetStored() int64 {
+	if x != nil {
+		return x.Stored
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetFree() int64 {
+	if x != nil {
+		return x.Free
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetReserve() int64 {
+	if x != nil {
+		return x.Reserve
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetRefusal() string {
+	if x != nil {
+		return x.Refusal
+	}
+	return ""
+}
+
 // BackupRequest asks for a backup.
 type BackupRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -30,7 +167,7 @@ type BackupRequest struct {
 
 func (x *BackupRequest) Reset() {
 	*x = BackupRequest{}
-	mi := &file_openmessaging_v1_admin_proto_msgTypes[0]
+	mi := &file_openmessaging_v1_admin_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -42,7 +179,7 @@ func (x *BackupRequest) String() string {
 func (*BackupRequest) ProtoMessage() {}
 
 func (x *BackupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_admin_proto_msgTypes[0]
+	mi := &file_openmessaging_v1_admin_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -55,7 +192,7 @@ func (x *BackupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
 func (*BackupRequest) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_admin_proto_rawDescGZIP(), []int{0}
+	return file_openmessaging_v1_admin_proto_rawDescGZIP(), []int{2}
 }
 
 // BackupResponse is a piece of a backup.
@@ -75,7 +212,7 @@ type BackupResponse struct {
 
 func (x *BackupResponse) Reset() {
 	*x = BackupResponse{}
-	mi := &file_openmessaging_v1_admin_proto_msgTypes[1]
+	mi := &file_openmessaging_v1_admin_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -87,7 +224,7 @@ func (x *BackupResponse) String() string {
 func (*BackupResponse) ProtoMessage() {}
 
 func (x *BackupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_admin_proto_msgTypes[1]
+	mi := &file_openmessaging_v1_admin_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -100,7 +237,7 @@ func (x *BackupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
 func (*BackupResponse) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_admin_proto_rawDescGZIP(), []int{1}
+	return file_openmessaging_v1_admin_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *BackupResponse) GetResponse() isBackupResponse_Response {
@@ -177,7 +314,7 @@ type BackupBegin struct {
 
 func (x *BackupBegin) Reset() {
 	*x = BackupBegin{}
-	mi := &file_openmessaging_v1_admin_proto_msgTypes[2]
+	mi := &file_openmessaging_v1_admin_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -189,7 +326,7 @@ func (x *BackupBegin) String() string {
 func (*BackupBegin) ProtoMessage() {}
 
 func (x *BackupBegin) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_admin_proto_msgTypes[2]
+	mi := &file_openmessaging_v1_admin_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -202,7 +339,7 @@ func (x *BackupBegin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupBegin.ProtoReflect.Descriptor instead.
 func (*BackupBegin) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_admin_proto_rawDescGZIP(), []int{2}
+	return file_openmessaging_v1_admin_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *BackupBegin) GetCommit() uint64 {
@@ -243,7 +380,7 @@ type BackupPart struct {
 
 func (x *BackupPart) Reset() {
 	*x = BackupPart{}
-	mi := &file_openmessaging_v1_admin_proto_msgTypes[3]
+	mi := &file_openmessaging_v1_admin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -255,7 +392,7 @@ func (x *BackupPart) String() string {
 func (*BackupPart) ProtoMessage() {}
 
 func (x *BackupPart) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_admin_proto_msgTypes[3]
+	mi := &file_openmessaging_v1_admin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -268,7 +405,7 @@ func (x *BackupPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupPart.ProtoReflect.Descriptor instead.
 func (*BackupPart) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_admin_proto_rawDescGZIP(), []int{3}
+	return file_openmessaging_v1_admin_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *BackupPart) GetBucket() int32 {
@@ -324,7 +461,7 @@ type BackupEnd struct {
 
 func (x *BackupEnd) Reset() {
 	*x = BackupEnd{}
-	mi := &file_openmessaging_v1_admin_proto_msgTypes[4]
+	mi := &file_openmessaging_v1_admin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -336,7 +473,7 @@ func (x *BackupEnd) String() string {
 func (*BackupEnd) ProtoMessage() {}
 
 func (x *BackupEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_admin_proto_msgTypes[4]
+	mi := &file_openmessaging_v1_admin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -349,7 +486,7 @@ func (x *BackupEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupEnd.ProtoReflect.Descriptor instead.
 func (*BackupEnd) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_admin_proto_rawDescGZIP(), []int{4}
+	return file_openmessaging_v1_admin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *BackupEnd) GetFormat() int32 {
@@ -413,6 +550,15 @@ var File_openmessaging_v1_admin_proto protoreflect.FileDescriptor
 const file_openmessaging_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"\x1copenmessaging/v1/admin.proto\x12\x10openmessaging.v1\"\x0f\n" +
+	"\rStatusRequest\"\xbd\x01\n" +
+	"\x0eStatusResponse\x12%\n" +
+	"\x0eserver_version\x18\x01 \x01(\tR\rserverVersion\x12\x10\n" +
+	"\x03now\x18\x02 \x01(\x03R\x03now\x12\x12\n" +
+	"\x04host\x18\x03 \x01(\tR\x04host\x12\x16\n" +
+	"\x06stored\x18\x04 \x01(\x03R\x06stored\x12\x12\n" +
+	"\x04free\x18\x05 \x01(\x03R\x04free\x12\x18\n" +
+	"\areserve\x18\x06 \x01(\x03R\areserve\x12\x18\n" +
+	"\arefusal\x18\a \x01(\tR\arefusal\"\x0f\n" +
 	"\rBackupRequest\"\xb8\x01\n" +
 	"\x0eBackupResponse\x125\n" +
 	"\x05begin\x18\x01 \x01(\v2\x1d.openmessaging.v1.BackupBeginH\x00R\x05begin\x122\n" +
@@ -438,9 +584,10 @@ const file_openmessaging_v1_admin_proto_rawDesc = "" +
 	"\bmessages\x18\x05 \x01(\x03R\bmessages\x12!\n" +
 	"\fstate_values\x18\x06 \x01(\x03R\vstateValues\x12\x14\n" +
 	"\x05bytes\x18\a \x01(\x03R\x05bytes\x12\x16\n" +
-	"\x06digest\x18\b \x01(\x06R\x06digest2]\n" +
+	"\x06digest\x18\b \x01(\x06R\x06digest2\xaa\x01\n" +
 	"\fAdminService\x12M\n" +
-	"\x06Backup\x12\x1f.openmessaging.v1.BackupRequest\x1a .openmessaging.v1.BackupResponse0\x01B<Z:github.com/openmessaging/openmessaging-go/impl/wire/wirepbb\x06proto3"
+	"\x06Backup\x12\x1f.openmessaging.v1.BackupRequest\x1a .openmessaging.v1.BackupResponse0\x01\x12K\n" +
+	"\x06Status\x12\x1f.openmessaging.v1.StatusRequest\x1a .openmessaging.v1.StatusResponseB<Z:github.com/openmessaging/openmessaging-go/impl/wire/wirepbb\x06proto3"
 
 var (
 	file_openmessaging_v1_admin_proto_rawDescOnce sync.Once
@@ -454,22 +601,26 @@ func file_openmessaging_v1_admin_proto_rawDescGZIP() []byte {
 	return file_openmessaging_v1_admin_proto_rawDescData
 }
 
-var file_openmessaging_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_openmessaging_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_openmessaging_v1_admin_proto_goTypes = []any{
-	(*BackupRequest)(nil),  // 0: openmessaging.v1.BackupRequest
-	(*BackupResponse)(nil), // 1: openmessaging.v1.BackupResponse
-	(*BackupBegin)(nil),    // 2: openmessaging.v1.BackupBegin
-	(*BackupPart)(nil),     // 3: openmessaging.v1.BackupPart
-	(*BackupEnd)(nil),      // 4: openmessaging.v1.BackupEnd
+	(*StatusRequest)(nil),  // 0: openmessaging.v1.StatusRequest
+	(*StatusResponse)(nil), // 1: openmessaging.v1.StatusResponse
+	(*BackupRequest)(nil),  // 2: openmessaging.v1.BackupRequest
+	(*BackupResponse)(nil), // 3: openmessaging.v1.BackupResponse
+	(*BackupBegin)(nil),    // 4: openmessaging.v1.BackupBegin
+	(*BackupPart)(nil),     // 5: openmessaging.v1.BackupPart
+	(*BackupEnd)(nil),      // 6: openmessaging.v1.BackupEnd
 }
 var file_openmessaging_v1_admin_proto_depIdxs = []int32{
-	2, // 0: openmessaging.v1.BackupResponse.begin:type_name -> openmessaging.v1.BackupBegin
-	3, // 1: openmessaging.v1.BackupResponse.part:type_name -> openmessaging.v1.BackupPart
-	4, // 2: openmessaging.v1.BackupResponse.end:type_name -> openmessaging.v1.BackupEnd
-	0, // 3: openmessaging.v1.AdminService.Backup:input_type -> openmessaging.v1.BackupRequest
-	1, // 4: openmessaging.v1.AdminService.Backup:output_type -> openmessaging.v1.BackupResponse
-	4, // [4:5] is the sub-list for method output_type
-	3, // [3:4] is the sub-list for method input_type
+	4, // 0: openmessaging.v1.BackupResponse.begin:type_name -> openmessaging.v1.BackupBegin
+	5, // 1: openmessaging.v1.BackupResponse.part:type_name -> openmessaging.v1.BackupPart
+	6, // 2: openmessaging.v1.BackupResponse.end:type_name -> openmessaging.v1.BackupEnd
+	2, // 3: openmessaging.v1.AdminService.Backup:input_type -> openmessaging.v1.BackupRequest
+	0, // 4: openmessaging.v1.AdminService.Status:input_type -> openmessaging.v1.StatusRequest
+	3, // 5: openmessaging.v1.AdminService.Backup:output_type -> openmessaging.v1.BackupResponse
+	1, // 6: openmessaging.v1.AdminService.Status:output_type -> openmessaging.v1.StatusResponse
+	5, // [5:7] is the sub-list for method output_type
+	3, // [3:5] is the sub-list for method input_type
 	3, // [3:3] is the sub-list for extension type_name
 	3, // [3:3] is the sub-list for extension extendee
 	0, // [0:3] is the sub-list for field type_name
@@ -480,7 +631,7 @@ func file_openmessaging_v1_admin_proto_init() {
 	if File_openmessaging_v1_admin_proto != nil {
 		return
 	}
-	file_openmessaging_v1_admin_proto_msgTypes[1].OneofWrappers = []any{
+	file_openmessaging_v1_admin_proto_msgTypes[3].OneofWrappers = []any{
 		(*BackupResponse_Begin)(nil),
 		(*BackupResponse_Part)(nil),
 		(*BackupResponse_End)(nil),
@@ -491,7 +642,7 @@ func file_openmessaging_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_openmessaging_v1_admin_proto_rawDesc), len(file_openmessaging_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
