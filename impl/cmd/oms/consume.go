@@ -60,6 +60,7 @@ func brokenPipe(err error) bool {
 // consuming is one run of oms consume.
 type consuming struct {
 	queue, group, start, filter string
+	reject                      string
 	most                        int64
 	exitAtEnd                   bool
 	printer                     printer
@@ -75,6 +76,9 @@ func consumeCommand() *cobra.Command {
 written; when the reader of a pipe has gone, what could not be written comes again
 to the group. oms message browse looks at messages without a group.
 
+With --reject messages go to the group's dead-letter queue instead, named
+QUEUE//dlq//GROUP; the reason is their property $deadReason.
+
 -o says where the group starts, and is for groups that the queue does not know
 yet; oms group reset moves others. Positions: begin, end, offset:42, a time such
 as 2018-02-07T00:00:00Z or 2018-02-07, an age such as -1h.
@@ -82,6 +86,7 @@ as 2018-02-07T00:00:00Z or 2018-02-07, an age such as -1h.
 Formats have these verbs:
 ` + lines.FormatHelp,
 		Example: `  oms consume orders --group billing -n 10
+  oms consume orders --group billing -n 1 --reject 'no such customer'
   oms consume orders --group report --exit-at-end --json
   oms consume orders --group big -o begin --filter "total >= 1000" -f '%p/%o %k %b\n' --exit-at-end`,
 		Args:              args(cobra.ExactArgs(1)),
@@ -120,6 +125,7 @@ Formats have these verbs:
 	f.StringVarP(&s.start, "offset", "o", "begin", "position at which a new group starts")
 	f.BoolVar(&s.exitAtEnd, "exit-at-end", false, "end when what was stored at the start is consumed")
 	f.StringVar(&s.filter, "filter", "", "SQL expression; what does not match counts as consumed")
+	f.StringVar(&s.reject, "reject", "", "reason to give the messages up for: they go to the dead-letter queue")
 	s.printer.add(c)
 	return c
 }
@@ -203,7 +209,7 @@ func (s *consuming) receive(ctx context.Context, consumer om.PullConsumer, got i
 	return consumer.ReceiveBatch(ctx, int(most))
 }
 
-// deliver prints messages and acknowledges those that were written; n is their
+// deliver prints messages and settles those that were written; n is their
 // number.
 func (s *consuming) deliver(consumer om.PullConsumer, batch []*om.Delivery) (n int, err error) {
 	for n < len(batch) && err == nil {
@@ -214,9 +220,20 @@ func (s *consuming) deliver(consumer om.PullConsumer, batch []*om.Delivery) (n i
 	if n > 0 {
 		ctx, cancel := context.WithTimeout(context.Background(), closeWithin)
 		defer cancel()
-		err = errors.Join(err, consumer.Ack(ctx, batch[:n]...))
+		err = errors.Join(err, s.settle(ctx, consumer, batch[:n]))
 	}
 	return n, err
+}
+
+// settle acknowledges messages, or rejects them.
+func (s *consuming) settle(ctx context.Context, consumer om.PullConsumer, batch []*om.Delivery) (err error) {
+	if s.reject == "" {
+		return consumer.Ack(ctx, batch...)
+	}
+	for _, d := range batch {
+		err = errors.Join(err, d.Reject(ctx, s.reject))
+	}
+	return err
 }
 
 // interrupted is how a consumer ends that the user ends: well, unless he has

@@ -60,19 +60,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 // runWith is run with a standard input of its own.
 func runWith(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	root := &cobra.Command{
-		Use:           "oms",
-		Short:         "OpenMessaging for Go: work with messaging systems, run the broker, measure it",
-		SilenceErrors: true,
-		SilenceUsage:  true,
-	}
+	root := rootCommand()
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage(c, err) })
-	root.AddCommand(serveCommand(), devCommand(), benchCommand(), filterCommand(), storeCommand(), versionCommand())
-	root.AddCommand(operatorCommands()...)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0
@@ -87,6 +79,30 @@ func runWith(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 		fmt.Fprintln(stderr, "oms:", exit.err)
 	}
 	return exit.code
+}
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "oms",
+		Short: "OpenMessaging for Go: work with messaging systems, run the broker, measure it",
+		Long: `OpenMessaging for Go: work with messaging systems, run the broker, measure it.
+
+Exit status: 0 done; 1 the command ran and failed, or found nothing or something
+wrong; 2 the command line makes no sense or the command could not begin. Errors
+are one line on standard error.`,
+		Example: `  oms dev
+  oms context add local --url oms:oms://127.0.0.1:7650/default
+  oms queue create orders
+  oms publish orders 'first order'
+  oms consume orders --group billing -n 1`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage(c, err) })
+	root.AddCommand(serveCommand(), devCommand(), benchCommand(), filterCommand(), storeCommand(), versionCommand())
+	root.AddCommand(operatorCommands()...)
+	arrange(root)
+	return root
 }
 
 // usage is the error of a command line that makes no sense.

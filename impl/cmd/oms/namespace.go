@@ -50,7 +50,7 @@ func namespaceCreate() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "create NAME",
 		Short:   "Create a namespace",
-		Example: "  oms namespace create returns",
+		Example: "  oms namespace create refunds",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			return t.with(c, func(ctx context.Context, ap *connection) error {

@@ -120,7 +120,7 @@ func CheckName(name string) error {
 	for _, r := range name {
 		letter := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
 		if !letter && r != '-' && r != '_' && r != '.' {
-			return fmt.Errorf("the name %q holds %q; names are letters, digits and - _ .", name, r)
+			return fmt.Errorf("the name %q holds %q; names are letters, digits, '-', '_' and '.' only", name, r)
 		}
 	}
 	if name == "" || len(name) > 64 {
