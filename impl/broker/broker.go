@@ -156,6 +156,24 @@ func (b *Broker) isClosed() bool {
 // Err returns why the broker accepts nothing any more, nil while it does.
 func (b *Broker) Err() error { return storeError(b.store.Err(), "commit", "") }
 
+// Ready returns why the broker accepts no messages now, nil when it does.
+func (b *Broker) Ready() error {
+	if err := b.Err(); err != nil {
+		return err
+	}
+	return storeError(b.store.Room(0, false), "send", "")
+}
+
+// Stored returns about how many bytes the store takes up.
+func (b *Broker) Stored() int64 { return b.store.Size() }
+
+// Free returns the bytes that are free where the store lies, and the reserve
+// below which messages are refused. Both are 0 in memory.
+func (b *Broker) Free() (free, reserve int64, err error) {
+	free, reserve, err = b.store.Free()
+	return free, reserve, storeError(err, "free", "")
+}
+
 // Host returns the store host that consumers are told.
 func (b *Broker) Host() string { return b.host }
 

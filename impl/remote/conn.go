@@ -20,8 +20,8 @@ import (
 	"github.com/openmessaging/openmessaging-go/spi"
 )
 
-// conn implements spi.Conn, spi.Admin, spi.Describer, spi.Seeker, spi.Streamer
-// and spi.Pinger.
+// conn implements spi.Conn, spi.Admin, spi.Describer, spi.Seeker, spi.Streamer,
+// spi.Pinger and spi.Asser.
 type conn struct {
 	cc           *grpc.ClientConn
 	messaging    wirepb.MessagingServiceClient
@@ -138,6 +138,15 @@ func call[Q, R any](c *conn, ctx context.Context, op, resource string, f func(co
 		return r, c.failed(ctx, err, op, resource)
 	}
 	return r, nil
+}
+
+// As gives the gRPC connection to who asks for it.
+func (c *conn) As(target any) bool {
+	cc, ok := target.(*grpc.ClientConnInterface)
+	if ok {
+		*cc = c.cc
+	}
+	return ok
 }
 
 func (c *conn) Capabilities() om.Capabilities { return slices.Clone(c.capabilities) }

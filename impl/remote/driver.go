@@ -18,6 +18,10 @@
 //
 // The driver sends again by itself what it does not know to be stored; the
 // broker stores it once.
+//
+// As gives a *grpc.ClientConnInterface the connection, for the calls of the
+// protocol that the portable API has no words for, such as a backup. It ends with
+// the access point.
 package remote
 
 import (

@@ -142,6 +142,7 @@ func New(o Options) *Server {
 	s.grpc = grpc.NewServer(opts...)
 	wirepb.RegisterMessagingServiceServer(s.grpc, &messaging{s: s, broker: o.Broker, log: s.opts.Logger})
 	wirepb.RegisterResourceServiceServer(s.grpc, &resources{broker: o.Broker})
+	wirepb.RegisterAdminServiceServer(s.grpc, &admin{s: s, broker: o.Broker})
 	return s
 }
 

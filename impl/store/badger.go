@@ -242,13 +242,17 @@ func (e *badgerEngine) floor(prefix, key []byte) (found []byte, err error) {
 	return it.Item().KeyCopy(nil), nil
 }
 
-func (e *badgerEngine) walk(prefix []byte, f func([]byte, func() ([]byte, error)) error) (err error) {
+func (e *badgerEngine) walk(prefix []byte, f visit) error {
+	return e.walkAt(math.MaxUint64, prefix, prefix, f)
+}
+
+func (e *badgerEngine) walkAt(version uint64, prefix, from []byte, f visit) (err error) {
 	defer recoverCorrupt("walk", &err)
-	txn := e.db.NewTransactionAt(math.MaxUint64, false)
+	txn := e.db.NewTransactionAt(version, false)
 	defer txn.Discard()
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
 	defer it.Close()
-	for it.Rewind(); it.Valid(); it.Next() {
+	for it.Seek(from); it.Valid(); it.Next() {
 		item := it.Item()
 		value := func() ([]byte, error) {
 			v, err := item.ValueCopy(nil)
