@@ -41,6 +41,7 @@ type Broker struct {
 	memory  bool
 	told    func(commands int, took time.Duration) // of commits
 	recent  recent                                 // the committer's own
+	timers  *timers
 
 	mu         sync.RWMutex
 	namespaces map[string]bool
@@ -90,6 +91,7 @@ func Open(cfg Config) (*Broker, error) {
 		routes:     make(map[string]*route),
 		settings:   make(map[string]*setting),
 		closed:     make(chan struct{}),
+		timers:     newTimers(cfg.Store.RetainBytes),
 	}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.commits = newCommitter(b)
@@ -107,6 +109,8 @@ func Open(cfg Config) (*Broker, error) {
 	for _, r := range b.routes {
 		b.startRoute(r)
 	}
+	b.done.Go(func() { b.runMoves(b.ctx) })
+	b.done.Go(func() { b.runTimers(b.ctx) })
 	return b, nil
 }
 
@@ -187,7 +191,7 @@ func (b *Broker) StoreID() string { return b.store.ID() }
 func (b *Broker) Capabilities() om.Capabilities {
 	all := om.Capabilities{
 		om.CapPersistent,
-		om.CapAdmin, om.CapBroadcast, om.CapDeliveryCount, om.CapExpire, om.CapExtIDs, om.CapFilter, om.CapLease, om.CapLimits, om.CapMetadata,
+		om.CapAdmin, om.CapBroadcast, om.CapCancelDelay, om.CapDeadLetter, om.CapDelay, om.CapDeliveryCount, om.CapExpire, om.CapExtIDs, om.CapFilter, om.CapLease, om.CapLimits, om.CapMetadata,
 		om.CapNack, om.CapNested, om.CapOrderKey, om.CapPartitions, om.CapQoS1, om.CapRouting, om.CapSeek, om.CapStoreInfo, om.CapStream,
 	}
 	if b.memory {

@@ -22,6 +22,8 @@ const (
 	keyRoute     = "r/"  // + name
 	keyCursors   = "rc/" // + route name
 	keySetting   = "s/"  // + name
+	keySlot      = "t/"  // + level, start
+	keyDelayed   = "d/"  // + queue id
 )
 
 // idsRecord counts what must never be used twice.
@@ -117,6 +119,11 @@ type createQueue struct {
 func (c *createQueue) apply(b *Broker, tx *transaction) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	return c.create(b, tx)
+}
+
+// create creates the queue; Broker.mu is held.
+func (c *createQueue) create(b *Broker, tx *transaction) error {
 	full := om.JoinQueueName(c.Namespace, c.Name)
 	switch {
 	case !b.namespaces[c.Namespace]:
@@ -142,6 +149,9 @@ func (c *createQueue) apply(b *Broker, tx *transaction) error {
 }
 
 func (r queueRecord) key() string { return fmt.Sprintf("%s%016x", keyQueue, r.ID) }
+
+// delayedKey is of the number of the queue's delayed messages.
+func (q *Queue) delayedKey() string { return fmt.Sprintf("%s%016x", keyDelayed, q.record.ID) }
 
 type deleteQueue struct{ Queue string }
 
@@ -170,6 +180,7 @@ func (c *deleteQueue) apply(b *Broker, tx *transaction) error {
 	}
 	delete(b.queues, c.Queue)
 	tx.batch.Delete(q.record.key())
+	tx.delays(q)
 	return nil
 }
 
@@ -226,6 +237,9 @@ func (b *Broker) CreateQueue(ctx context.Context, c om.QueueConfig) error {
 	namespace, name, full, err := resolve("create queue", c.Name)
 	if err != nil {
 		return err
+	}
+	if strings.Contains(name, "//") {
+		return om.NewError(om.CodeBadParameter, "create queue", full, "%q is for dead-letter queues, which are made by the first dead letter", deadMark)
 	}
 	if c.Partitions == 0 {
 		c.Partitions = 1

@@ -1,7 +1,10 @@
 package broker
 
 import (
+	"cmp"
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/openmessaging/openmessaging-go/impl/store"
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
@@ -24,6 +27,10 @@ const (
 	MaxHeader          = 64 << 10  // of a message, bytes; CodeHeaderTooLarge
 	MaxChunkMessages   = 65536     // in one chunk; CodeBadParameter
 	MaxReceive         = 65536     // messages in one receive; CodeBadParameter
+
+	MaxDelay           = 40 * 24 * time.Hour // CodeBadParameter
+	MaxDelayedMessages = 1000                // in a chunk with delays; CodeBadParameter
+	MaxDelayedBytes    = 256 << 10           // of a chunk with delays and more than one message; CodeBadParameter
 )
 
 const (
@@ -49,8 +56,12 @@ const (
 )
 
 // checkName holds the rules of names: 1 to 255 of the letters, digits and
-// . _ - % | / ~ $, without "//".
+// . _ - % | / ~ $, without "//". The name of a dead-letter queue is made of
+// those of a queue and a group.
 func checkName(op, what, name string) error {
+	if queue, group, dead := strings.Cut(name, deadMark); dead && what == "queue" {
+		return cmp.Or(checkName(op, "queue", queue), checkName(op, "group", group))
+	}
 	bad := func(why string) error {
 		return om.NewError(om.CodeBadParameter, op, name, "the %s's name %s; names are 1 to %d letters, digits and . _ - %% | / ~ $", what, why, MaxNameLength)
 	}

@@ -234,7 +234,9 @@ func (r *Receiver) look(p *progress, seen *recordReader) error {
 		return storeError(err, "receive", q.name)
 	}
 	seen.keep(log, rec)
-	p.offer(rec.End(), s)
+	if dead := p.offer(rec.End(), s); len(dead) > 0 {
+		r.group.buryLater(p, dead)
+	}
 	if len(s.left)+len(s.expired) > 0 {
 		q.b.commits.enqueueLazy(r.group.pass(p, s.left, s.expired))
 	}

@@ -52,7 +52,7 @@ type queue struct {
 }
 
 // actions are the values of the label action.
-var actions = []string{"ack", "nack", "extend", "return"}
+var actions = []string{"ack", "nack", "extend", "reject", "return"}
 
 // seconds are the bounds of the histograms of time: from a commit on a fast disk
 // to what somebody should look at.
@@ -163,8 +163,8 @@ func (m *Metrics) Delivered(queue string, messages, bytes int) {
 	}
 }
 
-// Settled counts deliveries that were settled; action is ack, nack, extend or
-// return. The queue is one that exists, by its long name.
+// Settled counts deliveries that were settled; action is ack, nack, extend,
+// reject or return. The queue is one that exists, by its long name.
 func (m *Metrics) Settled(queue, action string, messages int) {
 	if m != nil {
 		if c := m.queue(queue).settled[action]; c != nil {

@@ -22,8 +22,8 @@
 // broker stores it once.
 //
 // As gives a *grpc.ClientConnInterface the connection, for the calls of the
-// protocol that the portable API has no words for, such as those about users. It
-// ends with the access point.
+// protocol that the portable API has no words for, such as a backup or those about
+// users. It ends with the access point.
 package remote
 
 import (

@@ -13,7 +13,7 @@ import (
 	"github.com/openmessaging/openmessaging-go/spi"
 )
 
-// receiver implements spi.Receiver, spi.Nacker and spi.Leaser. It lives on a
+// receiver implements spi.Receiver, spi.Nacker, spi.Leaser and spi.DeadLetterer. It lives on a
 // stream; when that breaks, the next call opens another.
 type receiver struct {
 	conn    *conn
@@ -155,18 +155,23 @@ func (c *conn) decode(spans []*wirepb.Span, queue string, ends time.Time) ([]spi
 }
 
 func (r *receiver) Ack(ctx context.Context, receipts []spi.Receipt) ([]error, error) {
-	return r.settle(ctx, "ack", wirepb.Action_ACTION_ACK, receipts, 0)
+	return r.settle(ctx, "ack", &wirepb.Settle{Action: wirepb.Action_ACTION_ACK}, receipts)
 }
 
 func (r *receiver) Nack(ctx context.Context, receipts []spi.Receipt, delay time.Duration) ([]error, error) {
-	return r.settle(ctx, "nack", wirepb.Action_ACTION_NACK, receipts, delay)
+	return r.settle(ctx, "nack", &wirepb.Settle{Action: wirepb.Action_ACTION_NACK, Millis: wire.Millis(delay)}, receipts)
 }
 
 func (r *receiver) Extend(ctx context.Context, receipts []spi.Receipt, lease time.Duration) ([]error, error) {
-	return r.settle(ctx, "extend", wirepb.Action_ACTION_EXTEND, receipts, lease)
+	return r.settle(ctx, "extend", &wirepb.Settle{Action: wirepb.Action_ACTION_EXTEND, Millis: wire.Millis(lease)}, receipts)
 }
 
-func (r *receiver) settle(ctx context.Context, op string, action wirepb.Action, receipts []spi.Receipt, d time.Duration) ([]error, error) {
+func (r *receiver) Reject(ctx context.Context, receipts []spi.Receipt, reason string) ([]error, error) {
+	return r.settle(ctx, "reject", &wirepb.Settle{Action: wirepb.Action_ACTION_REJECT, Reason: text(reason)}, receipts)
+}
+
+// settle says of deliveries what q says.
+func (r *receiver) settle(ctx context.Context, op string, q *wirepb.Settle, receipts []spi.Receipt) ([]error, error) {
 	if err := r.begin(ctx, op); err != nil {
 		return nil, err
 	}
@@ -175,7 +180,8 @@ func (r *receiver) settle(ctx context.Context, op string, action wirepb.Action, 
 		if err != nil {
 			return nil, err
 		}
-		a, err := l.settle(ctx, op, &wirepb.Settle{Action: action, Millis: wire.Millis(d), Ranges: travelling(ranges)})
+		q.Ranges = travelling(ranges)
+		a, err := l.settle(ctx, op, q)
 		if err == nil {
 			err = wire.FromError(a.GetError())
 		}

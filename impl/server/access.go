@@ -60,11 +60,17 @@ var access = map[string]func(request any) []need{
 		return []need{group(q.GetQueue(), q.GetGroup(), auth.Manage)}
 	}),
 	wirepb.ResourceService_SetFilter_FullMethodName: manage[*wirepb.SetFilterRequest],
+	wirepb.ResourceService_CancelDelayed_FullMethodName: on(func(q *wirepb.CancelDelayedRequest) []need {
+		return []need{queue(q.GetQueue(), auth.Publish)} // who has sent it knows its id
+	}),
 	// A route moves messages between queues, whoever owns them.
 	wirepb.ResourceService_CreateRoute_FullMethodName: operate,
 	wirepb.ResourceService_UpdateRoute_FullMethodName: operate,
 	wirepb.ResourceService_DeleteRoute_FullMethodName: operate,
 	wirepb.ResourceService_ListRoutes_FullMethodName:  func(any) []need { return []need{server(auth.Browse)} },
+
+	wirepb.AdminService_Status_FullMethodName: func(any) []need { return []need{server(auth.Browse)} },
+	wirepb.AdminService_Backup_FullMethodName: operate,
 
 	wirepb.SecurityService_ListUsers_FullMethodName:       operate,
 	wirepb.SecurityService_CreateUser_FullMethodName:      operate,

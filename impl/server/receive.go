@@ -363,7 +363,8 @@ func (r *subscription) settle(q *wirepb.Settle) error {
 
 // actions are the words for what becomes of deliveries.
 var actions = map[wirepb.Action]string{
-	wirepb.Action_ACTION_ACK: "ack", wirepb.Action_ACTION_NACK: "nack", wirepb.Action_ACTION_EXTEND: "extend", wirepb.Action_ACTION_RETURN: "return",
+	wirepb.Action_ACTION_ACK: "ack", wirepb.Action_ACTION_NACK: "nack", wirepb.Action_ACTION_EXTEND: "extend",
+	wirepb.Action_ACTION_REJECT: "reject", wirepb.Action_ACTION_RETURN: "return",
 }
 
 func (r *subscription) settleNow(q *wirepb.Settle, rs []broker.Receipts) ([]error, error) {
@@ -373,6 +374,8 @@ func (r *subscription) settleNow(q *wirepb.Settle, rs []broker.Receipts) ([]erro
 		return r.receiver.Ack(r.ctx, rs)
 	case wirepb.Action_ACTION_NACK:
 		return r.receiver.Nack(r.ctx, rs, d)
+	case wirepb.Action_ACTION_REJECT:
+		return r.receiver.Reject(r.ctx, rs, q.GetReason())
 	case wirepb.Action_ACTION_EXTEND:
 		return r.receiver.Extend(r.ctx, rs, d)
 	}

@@ -148,7 +148,7 @@ func New(o Options) *Server {
 		grpc.MaxConcurrentStreams(uint32(s.opts.MaxStreams)), grpc.MaxHeaderListSize(16 << 10),
 		grpc.ConnectionTimeout(s.opts.Handshake),
 		grpc.InitialWindowSize(streamWindow), grpc.InitialConnWindowSize(connectionWindow),
-		grpc.ReadBufferSize(bufferBytes), grpc.WriteBufferSize(bufferBytes), grpc.SharedWriteBuffer(true),
+		grpc.ReadBufferSize(bufferBytes), grpc.WriteBufferSize(bufferBytes),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingAfter, Timeout: pingWithin, MaxConnectionIdle: idleAfter}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingAfter / 3, PermitWithoutStream: true}),
 	}
@@ -160,6 +160,7 @@ func New(o Options) *Server {
 	wirepb.RegisterResourceServiceServer(s.grpc, &resources{s: s, broker: o.Broker})
 	wirepb.RegisterLoginServiceServer(s.grpc, &loginService{s: s})
 	wirepb.RegisterSecurityServiceServer(s.grpc, &securityService{s: s})
+	wirepb.RegisterAdminServiceServer(s.grpc, &admin{s: s, broker: o.Broker})
 	return s
 }
 

@@ -82,7 +82,7 @@ func FromFilter(f *wirepb.Filter) om.Filter {
 func Route(r om.RouteConfig) *wirepb.Route {
 	out := &wirepb.Route{Name: r.Name, Source: r.Source, Target: r.Target, Filter: Filter(r.Filter), Start: r.Start.String()}
 	for _, o := range r.Operators {
-		w := &wirepb.Operator{Type: string(o.Type), Keys: o.Keys}
+		w := &wirepb.Operator{Type: string(o.Type), Keys: o.Keys, Window: Millis(o.Window), Count: int32(min(max(o.Count, -1), 1<<30))}
 		if len(o.Properties) > 0 {
 			w.Properties = chunk.AppendProperties(nil, o.Properties)
 		}
@@ -101,7 +101,7 @@ func FromRoute(op string, r *wirepb.Route) (c om.RouteConfig, err error) {
 		}
 	}
 	for _, w := range r.GetOperators() {
-		o := om.Operator{Type: om.OperatorType(w.GetType()), Keys: w.GetKeys()}
+		o := om.Operator{Type: om.OperatorType(w.GetType()), Keys: w.GetKeys(), Window: Duration(w.GetWindow()), Count: int(w.GetCount())}
 		if len(w.GetProperties()) > 0 {
 			if o.Properties, err = chunk.DecodeProperties(w.GetProperties()); err != nil {
 				return c, om.NewError(om.CodeMalformedMessage, op, c.Name, "%w", err)

@@ -10,9 +10,9 @@ import (
 )
 
 func permissionCommand() *cobra.Command {
-	c := &cobra.Command{
-		Use: "permission", Short: "Say what users may do on a server", Args: args(cobra.NoArgs),
-		Long: `Say what users may do on a server. A rule allows or denies verbs on resources:
+	c := parent("permission", "Say what users may do on a server",
+		permissionGrant(), permissionRevoke(), permissionList(), permissionCheck(), permissionRole())
+	c.Long = `Say what users may do on a server. A rule allows or denies verbs on resources:
 
   allow publish,browse queue:shop://orders-*
   allow consume group:shop://billing
@@ -22,9 +22,7 @@ Verbs are publish, consume, browse and manage; resources are queue:NAMESPACE://N
 group:NAMESPACE://NAME, namespace:NAME and server. A name that ends with * is a
 prefix. Consuming needs a rule for the queue and one for the group. What no rule
 allows is forbidden; one denying rule wins over all allowing ones. Rules belong to a
-user (user:NAME) or to a role (role:NAME) that users have. A change holds at once.`,
-	}
-	c.AddCommand(permissionGrant(), permissionRevoke(), permissionList(), permissionCheck(), permissionRole())
+user (user:NAME) or to a role (role:NAME) that users have. A change holds at once.`
 	return c
 }
 
@@ -92,7 +90,7 @@ func permissionList() *cobra.Command {
 				}
 			}
 			if asJSON {
-				return printValue(c.OutOrStdout(), all)
+				return printJSON(c.OutOrStdout(), all)
 			}
 			for _, g := range all {
 				for _, rule := range g.Rules {
@@ -103,7 +101,7 @@ func permissionList() *cobra.Command {
 			}
 			return nil
 		})
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	jsonFlag(c, &asJSON)
 	return c
 }
 
@@ -154,17 +152,15 @@ func permissionCheck() *cobra.Command {
 }
 
 func permissionRole() *cobra.Command {
-	c := &cobra.Command{Use: "role", Short: "Add and delete roles", Args: args(cobra.NoArgs)}
 	var add, remove users
-	c.AddCommand(
-		add.command("add NAME", "Add a role without rules", "", "", cobra.ExactArgs(1), func(c *cobra.Command, s wirepb.SecurityServiceClient, args []string) error {
+	return parent("role", "Add and delete roles",
+		add.command("add NAME", "Add a role without rules", "", "  oms permission role add shop", cobra.ExactArgs(1), func(c *cobra.Command, s wirepb.SecurityServiceClient, args []string) error {
 			_, err := s.CreateRole(c.Context(), &wirepb.CreateRoleRequest{Name: args[0]})
 			return err
 		}),
-		remove.command("delete NAME", "Delete a role and take it from all users", "", "", cobra.ExactArgs(1), func(c *cobra.Command, s wirepb.SecurityServiceClient, args []string) error {
+		remove.command("delete NAME", "Delete a role and take it from all users", "", "  oms permission role delete auditors", cobra.ExactArgs(1), func(c *cobra.Command, s wirepb.SecurityServiceClient, args []string) error {
 			_, err := s.DeleteRole(c.Context(), &wirepb.DeleteRoleRequest{Name: args[0]})
 			return err
 		}),
 	)
-	return c
 }

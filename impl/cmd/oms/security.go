@@ -8,28 +8,24 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
 
 	"github.com/openmessaging/openmessaging-go/impl/auth"
+	"github.com/openmessaging/openmessaging-go/impl/cmd/oms/internal/contexts"
 	"github.com/openmessaging/openmessaging-go/impl/remote"
 	"github.com/openmessaging/openmessaging-go/impl/wire"
 	"github.com/openmessaging/openmessaging-go/impl/wire/wirepb"
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
-	"github.com/openmessaging/openmessaging-go/openmessaging/oms"
-	"github.com/openmessaging/openmessaging-go/spi"
 )
 
-const (
-	connectWithinTime = 10 * time.Second
-	whoIsAsked        = "\n\nThe server is named by --url or OMS_URL. Who asks is the account of the URL; its\nkey comes from OMS_ACCOUNT_KEY or a question on the terminal, a token from OMS_TOKEN."
-)
+const whoIsAsked = "\n\nThe account of the URL, or of the context, asks. Its key or token comes from where\noms context says."
 
 // users is the server whose users a command looks at or changes.
-type users struct{ url string }
+type users struct{ target }
 
 // command makes a command that talks to a server.
 func (u *users) command(use, short, long, example string, check cobra.PositionalArgs, f func(c *cobra.Command, s wirepb.SecurityServiceClient, args []string) error) *cobra.Command {
@@ -37,39 +33,33 @@ func (u *users) command(use, short, long, example string, check cobra.Positional
 		Use: use, Short: short, Long: cmp.Or(long, short+".") + whoIsAsked, Example: example, Args: args(check),
 		RunE: func(c *cobra.Command, args []string) error {
 			err := u.with(c, func(s wirepb.SecurityServiceClient) error { return f(c, s, args) })
-			var exit *exitError
-			if err == nil || errors.As(err, &exit) {
-				return err
+			if _, ok := status.FromError(err); err != nil && ok {
+				err = wire.FromStatus(c.Context(), err, "", "")
 			}
-			return &exitError{exitFailed, wire.FromStatus(c.Context(), err, "", "")}
+			return failed(err)
 		},
 	}
-	c.Flags().StringVar(&u.url, "url", "", "access-point URL of the server, such as oms:oms://admin@127.0.0.1:7650/default")
+	u.add(c)
 	return c
 }
 
 // with runs f with a connection.
 func (u *users) with(c *cobra.Command, f func(wirepb.SecurityServiceClient) error) error {
-	url := cmp.Or(u.url, os.Getenv("OMS_URL"))
-	if url == "" {
-		return usage(c, errors.New("--url or OMS_URL says which server is meant"))
+	choice, err := contexts.Choose(u.url, u.context)
+	if err != nil {
+		return usage(c, err)
 	}
-	at, err := om.ParseURL(url)
+	at, err := om.ParseURL(choice.URL)
 	if err != nil {
 		return usage(c, err)
 	}
 	if info := (remote.Driver{}).Info(); at.Driver != info.Name {
 		return usage(c, fmt.Errorf("users are kept by servers of this broker, whose URLs begin with oms:%s", info.Name))
 	}
-	opts, err := credentials(c, at.Account)
+	choice.Account = cmp.Or(choice.Account, at.Account)
+	ap, err := connect(c, choice)
 	if err != nil {
 		return err
-	}
-	ctx, cancel := context.WithTimeout(c.Context(), connectWithinTime)
-	defer cancel()
-	ap, err := oms.Open(ctx, url, opts...)
-	if err != nil {
-		return &exitError{exitFailed, err}
 	}
 	var cc grpc.ClientConnInterface
 	if !ap.As(&cc) {
@@ -77,29 +67,12 @@ func (u *users) with(c *cobra.Command, f func(wirepb.SecurityServiceClient) erro
 	} else {
 		err = f(wirepb.NewSecurityServiceClient(cc))
 	}
-	if closing := ap.Close(context.WithoutCancel(c.Context())); err == nil {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context()), closeWithin)
+	defer cancel()
+	if closing := ap.Close(ctx); err == nil {
 		err = closing
 	}
 	return err
-}
-
-// credentials returns who the command is.
-func credentials(c *cobra.Command, account string) ([]oms.Option, error) {
-	now := spi.Credentials{AccountID: account, AccountKey: os.Getenv("OMS_ACCOUNT_KEY"), Token: os.Getenv("OMS_TOKEN")}
-	in, ok := c.InOrStdin().(*os.File)
-	if now.AccountKey == "" && now.Token == "" && account != "" && ok && term.IsTerminal(int(in.Fd())) {
-		_, _ = fmt.Fprintf(c.ErrOrStderr(), "Key of account %s: ", account)
-		key, err := term.ReadPassword(int(in.Fd()))
-		_, _ = fmt.Fprintln(c.ErrOrStderr())
-		if err != nil {
-			return nil, &exitError{exitFailed, err}
-		}
-		now.AccountKey = string(key)
-	}
-	if now.AccountKey == "" && now.Token == "" {
-		return nil, nil
-	}
-	return []oms.Option{oms.WithCredentials(func(context.Context) (spi.Credentials, error) { return now, nil })}, nil
 }
 
 // newPassword reads the new password of a user: from a file or variable that is

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -15,9 +14,8 @@ import (
 )
 
 func userCommand() *cobra.Command {
-	c := &cobra.Command{Use: "user", Short: "Say who may connect to a server", Args: args(cobra.NoArgs)}
-	c.AddCommand(userAdd(), userPassword(), userChange(), userList(), userShow(), userDisable(true), userDisable(false), userDelete(), userQuota())
-	return c
+	return parent("user", "Say who may connect to a server",
+		userAdd(), userPassword(), userChange(), userList(), userShow(), userDisable(true), userDisable(false), userDelete(), userQuota())
 }
 
 // userFlags are what a user has beside rules.
@@ -78,7 +76,7 @@ func userAdd() *cobra.Command {
 	var without bool
 	c := u.command("add NAME", "Add a user",
 		"Add a user. The password is asked for without an echo, or is the first line of\nstandard input, or comes from --password-from; it never travels: the server gets a\nverifier. Users who come with tokens or certificates need none.",
-		"  oms user add billing --role consumers\n  oms user add ci --password-from env:CI_PASSWORD --expires 2030-01-31T00:00:00Z\n  oms user add monitor@example.org --no-password",
+		"  oms user add shipping --role consumers\n  oms user add nightly --password-from env:CI_PASSWORD --expires 2030-01-31T00:00:00Z\n  oms user add monitor@example.org --no-password",
 		cobra.ExactArgs(1), func(c *cobra.Command, s wirepb.SecurityServiceClient, args []string) error {
 			expires, err := f.expiry(c)
 			if err != nil {
@@ -154,11 +152,11 @@ func userChange() *cobra.Command {
 
 func userDisable(disabled bool) *cobra.Command {
 	var u users
-	use, short := "disable NAME", "Log a user out and keep him out"
+	use, short, example := "disable NAME", "Log a user out and keep him out", "  oms user disable ci"
 	if !disabled {
-		use, short = "enable NAME", "Let a disabled user in again"
+		use, short, example = "enable NAME", "Let a disabled user in again", "  oms user enable ci"
 	}
-	return u.command(use, short, "", "", cobra.ExactArgs(1), func(c *cobra.Command, s wirepb.SecurityServiceClient, args []string) error {
+	return u.command(use, short, "", example, cobra.ExactArgs(1), func(c *cobra.Command, s wirepb.SecurityServiceClient, args []string) error {
 		_, err := s.UpdateUser(c.Context(), &wirepb.UpdateUserRequest{Name: args[0], Disabled: &disabled})
 		return err
 	})
@@ -167,7 +165,7 @@ func userDisable(disabled bool) *cobra.Command {
 func userDelete() *cobra.Command {
 	var u users
 	return u.command("delete NAME", "Delete a user with all rules",
-		"Delete a user with all rules. To keep out somebody whose token names a role, disable\nthe user instead.", "", cobra.ExactArgs(1),
+		"Delete a user with all rules. To keep out somebody whose token names a role, disable\nthe user instead.", "  oms user delete ci", cobra.ExactArgs(1),
 		func(c *cobra.Command, s wirepb.SecurityServiceClient, args []string) error {
 			_, err := s.DeleteUser(c.Context(), &wirepb.DeleteUserRequest{Name: args[0]})
 			return err
@@ -225,7 +223,7 @@ func show(u *wirepb.User) shownUser {
 func userList() *cobra.Command {
 	var u users
 	var asJSON bool
-	c := u.command("list", "List the users", "", "", cobra.NoArgs, func(c *cobra.Command, s wirepb.SecurityServiceClient, _ []string) error {
+	c := u.command("list", "List the users", "", "  oms user list\n  oms user list --json", cobra.NoArgs, func(c *cobra.Command, s wirepb.SecurityServiceClient, _ []string) error {
 		var all []shownUser
 		for page := ""; ; {
 			r, err := s.ListUsers(c.Context(), &wirepb.ListUsersRequest{Page: page})
@@ -240,7 +238,7 @@ func userList() *cobra.Command {
 			}
 		}
 		if asJSON {
-			return printValue(c.OutOrStdout(), all)
+			return printJSON(c.OutOrStdout(), all)
 		}
 		w := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
 		_, _ = fmt.Fprintln(w, "NAME\tSTATE\tPASSWORDS\tROLES\tRULES")
@@ -249,7 +247,7 @@ func userList() *cobra.Command {
 		}
 		return w.Flush()
 	})
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	jsonFlag(c, &asJSON)
 	return c
 }
 
@@ -267,7 +265,7 @@ func (u shownUser) state() string {
 func userShow() *cobra.Command {
 	var u users
 	var asJSON bool
-	c := u.command("show NAME", "Show a user", "", "", cobra.ExactArgs(1), func(c *cobra.Command, s wirepb.SecurityServiceClient, args []string) error {
+	c := u.command("show NAME", "Show a user", "", "  oms user show billing", cobra.ExactArgs(1), func(c *cobra.Command, s wirepb.SecurityServiceClient, args []string) error {
 		r, err := s.ListUsers(c.Context(), &wirepb.ListUsersRequest{Name: args[0]})
 		if err != nil {
 			return err
@@ -277,11 +275,11 @@ func userShow() *cobra.Command {
 		}
 		found := show(r.GetUsers()[0])
 		if asJSON {
-			return printValue(c.OutOrStdout(), found)
+			return printJSON(c.OutOrStdout(), found)
 		}
 		return found.print(c.OutOrStdout())
 	})
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	jsonFlag(c, &asJSON)
 	return c
 }
 
@@ -298,10 +296,4 @@ func (u shownUser) print(out io.Writer) error {
 		_, err = fmt.Fprintf(out, "rule       %s\n", rule)
 	}
 	return err
-}
-
-func printValue(out io.Writer, v any) error {
-	e := json.NewEncoder(out)
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
 }

@@ -44,6 +44,8 @@ const (
 	Action_ACTION_EXTEND Action = 3
 	// Give back at once what nobody has seen: the deliveries are not counted.
 	Action_ACTION_RETURN Action = 4
+	// Move to the group's dead-letter queue. Answered when that is durable.
+	Action_ACTION_REJECT Action = 5
 )
 
 // Enum value maps for Action.
@@ -54,6 +56,7 @@ var (
 		2: "ACTION_NACK",
 		3: "ACTION_EXTEND",
 		4: "ACTION_RETURN",
+		5: "ACTION_REJECT",
 	}
 	Action_value = map[string]int32{
 		"ACTION_UNSPECIFIED": 0,
@@ -61,6 +64,7 @@ var (
 		"ACTION_NACK":        2,
 		"ACTION_EXTEND":      3,
 		"ACTION_RETURN":      4,
+		"ACTION_REJECT":      5,
 	}
 )
 
@@ -260,9 +264,15 @@ type Limits struct {
 	// Idempotent chunks that one producer may have unanswered in one partition.
 	MaxUnanswered int32 `protobuf:"varint,9,opt,name=max_unanswered,json=maxUnanswered,proto3" json:"max_unanswered,omitempty"`
 	// For how many milliseconds a chunk is known again.
-	KnownAgain    int64 `protobuf:"varint,10,opt,name=known_again,json=knownAgain,proto3" json:"known_again,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	KnownAgain int64 `protobuf:"varint,10,opt,name=known_again,json=knownAgain,proto3" json:"known_again,omitempty"`
+	// The longest delay of a message, in milliseconds; 0 is none.
+	MaxDelay int64 `protobuf:"varint,11,opt,name=max_delay,json=maxDelay,proto3" json:"max_delay,omitempty"`
+	// Messages in a chunk with delays.
+	MaxDelayedMessages int32 `protobuf:"varint,12,opt,name=max_delayed_messages,json=maxDelayedMessages,proto3" json:"max_delayed_messages,omitempty"`
+	// Bytes of a chunk with delays and more than one message.
+	MaxDelayedBytes int64 `protobuf:"varint,13,opt,name=max_delayed_bytes,json=maxDelayedBytes,proto3" json:"max_delayed_bytes,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Limits) Reset() {
@@ -361,6 +371,27 @@ func (x *Limits) GetMaxUnanswered() int32 {
 func (x *Limits) GetKnownAgain() int64 {
 	if x != nil {
 		return x.KnownAgain
+	}
+	return 0
+}
+
+func (x *Limits) GetMaxDelay() int64 {
+	if x != nil {
+		return x.MaxDelay
+	}
+	return 0
+}
+
+func (x *Limits) GetMaxDelayedMessages() int32 {
+	if x != nil {
+		return x.MaxDelayedMessages
+	}
+	return 0
+}
+
+func (x *Limits) GetMaxDelayedBytes() int64 {
+	if x != nil {
+		return x.MaxDelayedBytes
 	}
 	return 0
 }
@@ -623,7 +654,7 @@ type AppendResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The partition in which the chunk lies.
 	Partition int32 `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
-	// Offset of its first message; the others follow.
+	// Offset of its first message; the others follow. -1 for a chunk with delays.
 	Base int64 `protobuf:"varint,2,opt,name=base,proto3" json:"base,omitempty"`
 	// Set when the chunk was refused; then nothing of it is stored.
 	Error *Error `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
@@ -1067,7 +1098,9 @@ type Settle struct {
 	// Which deliveries.
 	Ranges []*Range `protobuf:"bytes,3,rep,name=ranges,proto3" json:"ranges,omitempty"`
 	// Milliseconds, for ACTION_NACK and ACTION_EXTEND.
-	Millis        int64 `protobuf:"varint,4,opt,name=millis,proto3" json:"millis,omitempty"`
+	Millis int64 `protobuf:"varint,4,opt,name=millis,proto3" json:"millis,omitempty"`
+	// Why, for ACTION_REJECT; of at most 4 KiB.
+	Reason        string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1128,6 +1161,13 @@ func (x *Settle) GetMillis() int64 {
 		return x.Millis
 	}
 	return 0
+}
+
+func (x *Settle) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
 }
 
 // Range names deliveries: the offsets from ≤ offset < to of a partition, received
@@ -1975,7 +2015,7 @@ const file_openmessaging_v1_messaging_proto_rawDesc = "" +
 	"\fcapabilities\x18\x03 \x03(\tR\fcapabilities\x120\n" +
 	"\x06limits\x18\x04 \x01(\v2\x18.openmessaging.v1.LimitsR\x06limits\x12\x12\n" +
 	"\x04host\x18\x05 \x01(\tR\x04host\x12\x19\n" +
-	"\bstore_id\x18\x06 \x01(\tR\astoreId\"\xec\x02\n" +
+	"\bstore_id\x18\x06 \x01(\tR\astoreId\"\xe7\x03\n" +
 	"\x06Limits\x12\x19\n" +
 	"\bmax_body\x18\x01 \x01(\x03R\amaxBody\x12%\n" +
 	"\x0emax_properties\x18\x02 \x01(\x03R\rmaxProperties\x12\x1d\n" +
@@ -1990,7 +2030,10 @@ const file_openmessaging_v1_messaging_proto_rawDesc = "" +
 	"\x0emax_unanswered\x18\t \x01(\x05R\rmaxUnanswered\x12\x1f\n" +
 	"\vknown_again\x18\n" +
 	" \x01(\x03R\n" +
-	"knownAgain\"\r\n" +
+	"knownAgain\x12\x1b\n" +
+	"\tmax_delay\x18\v \x01(\x03R\bmaxDelay\x120\n" +
+	"\x14max_delayed_messages\x18\f \x01(\x05R\x12maxDelayedMessages\x12*\n" +
+	"\x11max_delayed_bytes\x18\r \x01(\x03R\x0fmaxDelayedBytes\"\r\n" +
 	"\vPingRequest\"\x0e\n" +
 	"\fPingResponse\"D\n" +
 	"\x0ePublishRequest\x122\n" +
@@ -2036,12 +2079,13 @@ const file_openmessaging_v1_messaging_proto_rawDesc = "" +
 	"\fmax_messages\x18\x02 \x01(\x05R\vmaxMessages\" \n" +
 	"\n" +
 	"CancelPoll\x12\x12\n" +
-	"\x04poll\x18\x01 \x01(\x04R\x04poll\"\x9b\x01\n" +
+	"\x04poll\x18\x01 \x01(\x04R\x04poll\"\xb3\x01\n" +
 	"\x06Settle\x12\x16\n" +
 	"\x06settle\x18\x01 \x01(\x04R\x06settle\x120\n" +
 	"\x06action\x18\x02 \x01(\x0e2\x18.openmessaging.v1.ActionR\x06action\x12/\n" +
 	"\x06ranges\x18\x03 \x03(\v2\x17.openmessaging.v1.RangeR\x06ranges\x12\x16\n" +
-	"\x06millis\x18\x04 \x01(\x03R\x06millis\"_\n" +
+	"\x06millis\x18\x04 \x01(\x03R\x06millis\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"_\n" +
 	"\x05Range\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\x05R\tpartition\x12\x14\n" +
 	"\x05lease\x18\x02 \x01(\x04R\x05lease\x12\x12\n" +
@@ -2094,14 +2138,15 @@ const file_openmessaging_v1_messaging_proto_rawDesc = "" +
 	"\x05queue\x18\x01 \x01(\tR\x05queue\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12\x16\n" +
 	"\x06offset\x18\x03 \x01(\x03R\x06offset\"\x0f\n" +
-	"\rAwaitResponse*g\n" +
+	"\rAwaitResponse*z\n" +
 	"\x06Action\x12\x16\n" +
 	"\x12ACTION_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
 	"ACTION_ACK\x10\x01\x12\x0f\n" +
 	"\vACTION_NACK\x10\x02\x12\x11\n" +
 	"\rACTION_EXTEND\x10\x03\x12\x11\n" +
-	"\rACTION_RETURN\x10\x042\xa9\x04\n" +
+	"\rACTION_RETURN\x10\x04\x12\x11\n" +
+	"\rACTION_REJECT\x10\x052\xa9\x04\n" +
 	"\x10MessagingService\x12E\n" +
 	"\x04Open\x12\x1d.openmessaging.v1.OpenRequest\x1a\x1e.openmessaging.v1.OpenResponse\x12E\n" +
 	"\x04Ping\x12\x1d.openmessaging.v1.PingRequest\x1a\x1e.openmessaging.v1.PingResponse\x12R\n" +
