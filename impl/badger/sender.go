@@ -21,6 +21,7 @@ type sender struct {
 func newSender(c *conn) *sender {
 	return &sender{conn: c, encoder: batch.NewEncoder(batch.Limits{
 		Body: broker.MaxBody, Properties: broker.MaxProperties, Header: broker.MaxHeader, ChunkMessages: broker.MaxChunkMessages,
+		Delay: broker.MaxDelay, DelayedMessages: broker.MaxDelayedMessages, DelayedBytes: broker.MaxDelayedBytes,
 	})}
 }
 

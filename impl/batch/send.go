@@ -30,6 +30,9 @@ type Queue interface {
 type Limits struct {
 	Body, Properties, Header int
 	ChunkMessages            int // messages in a chunk
+
+	Delay                         time.Duration
+	DelayedMessages, DelayedBytes int // in a chunk with delays
 }
 
 // chunkBytes is the size from which messages go into another chunk.
@@ -60,6 +63,7 @@ type Part struct {
 	Indexes   []int // of the messages
 
 	inTurn   bool // the partition is the queue's choice
+	delayed  bool
 	bytes    int
 	sequence uint64
 	builder  *chunk.Builder
@@ -92,7 +96,7 @@ func (e *Encoder) Divide(ms []*om.Message, outcomes []spi.Outcome, lookup func(d
 			partition, asked = queue.PartitionOf(m.Ext.MessageKey), true
 		}
 		fits := func(p *Part) bool {
-			return p.Queue == queue && (p.Partition == partition && asked || p.inTurn && !asked)
+			return p.Queue == queue && p.delayed == (m.Ext.Delay > 0) && (p.Partition == partition && asked || p.inTurn && !asked)
 		}
 		if last < 0 || !fits(&parts[last]) {
 			last = len(parts) - 1
@@ -107,8 +111,8 @@ func (e *Encoder) Divide(ms []*om.Message, outcomes []spi.Outcome, lookup func(d
 				partition = queue.NextPartition()
 			}
 		}
-		if last < 0 || parts[last].bytes+bytes > chunkBytes || len(parts[last].Indexes) == e.limits.ChunkMessages {
-			parts = append(parts, Part{Queue: queue, Partition: partition, inTurn: !asked, Indexes: make([]int, 0, len(ms)-i)})
+		if last < 0 || e.full(&parts[last], bytes) {
+			parts = append(parts, Part{Queue: queue, Partition: partition, inTurn: !asked, delayed: m.Ext.Delay > 0, Indexes: make([]int, 0, len(ms)-i)})
 			last = len(parts) - 1
 		}
 		p := &parts[last]
@@ -116,6 +120,14 @@ func (e *Encoder) Divide(ms []*om.Message, outcomes []spi.Outcome, lookup func(d
 		p.bytes += bytes
 	}
 	return parts
+}
+
+// full reports whether a message of that size goes into another chunk.
+func (e *Encoder) full(p *Part, bytes int) bool {
+	if p.delayed {
+		return p.bytes+bytes > e.limits.DelayedBytes/2 || len(p.Indexes) == e.limits.DelayedMessages
+	}
+	return p.bytes+bytes > chunkBytes || len(p.Indexes) == e.limits.ChunkMessages
 }
 
 // check refuses what the broker does not do or hold, and returns the size of
@@ -137,8 +149,8 @@ func (e *Encoder) check(m *om.Message, q Queue) (int, error) {
 		return refuse(om.CodeUnsupported, "%v delivery is not there", m.QoS)
 	case m.Compression != "":
 		return refuse(om.CodeUnsupported, "compression is not there")
-	case m.Ext.Delay != 0:
-		return refuse(om.CodeUnsupported, "delayed delivery is not there")
+	case m.Ext.Delay > e.limits.Delay:
+		return refuse(om.CodeBadParameter, "the delay %v is longer than %v", m.Ext.Delay, e.limits.Delay)
 	case m.Ext.Priority != 0:
 		return refuse(om.CodeUnsupported, "priorities are not there")
 	}
@@ -169,10 +181,15 @@ func (e *Encoder) Encode(p *Part, ms []*om.Message) []byte {
 // still read the chunk.
 func (e *Encoder) Release(p *Part) { e.builders.Put(p.builder) }
 
-// Stored fills the outcomes of a part whose chunk lies at base.
+// Stored fills the outcomes of a part whose chunk lies at base; that of delayed
+// messages is not known yet, and -1.
 func (e *Encoder) Stored(p *Part, partition int32, base int64, outcomes []spi.Outcome) {
 	chunk.IDs(e.producer, p.sequence, len(p.Indexes), func(k int, id string) {
-		outcomes[p.Indexes[k]].SendResult = om.SendResult{MessageID: id, Partition: partition, Offset: base + int64(k)}
+		offset := int64(-1)
+		if base >= 0 {
+			offset = base + int64(k)
+		}
+		outcomes[p.Indexes[k]].SendResult = om.SendResult{MessageID: id, Partition: partition, Offset: offset}
 	})
 }
 

@@ -37,6 +37,7 @@ type Broker struct {
 	epoch   uint32 // how often the store was opened; fences receipts of earlier lives
 	memory  bool
 	recent  recent // the committer's own
+	timers  *timers
 
 	mu         sync.RWMutex
 	namespaces map[string]bool
@@ -84,6 +85,7 @@ func Open(cfg Config) (*Broker, error) {
 		logs:       make(map[uint64]logOwner),
 		routes:     make(map[string]*route),
 		closed:     make(chan struct{}),
+		timers:     newTimers(cfg.Store.RetainBytes),
 	}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.commits = newCommitter(b)
@@ -101,6 +103,8 @@ func Open(cfg Config) (*Broker, error) {
 	for _, r := range b.routes {
 		b.startRoute(r)
 	}
+	b.done.Go(func() { b.runMoves(b.ctx) })
+	b.done.Go(func() { b.runTimers(b.ctx) })
 	return b, nil
 }
 
@@ -181,7 +185,7 @@ func (b *Broker) StoreID() string { return b.store.ID() }
 func (b *Broker) Capabilities() om.Capabilities {
 	all := om.Capabilities{
 		om.CapPersistent,
-		om.CapAdmin, om.CapBroadcast, om.CapDeadLetter, om.CapDeliveryCount, om.CapExpire, om.CapExtIDs, om.CapFilter, om.CapLease, om.CapLimits, om.CapMetadata,
+		om.CapAdmin, om.CapBroadcast, om.CapCancelDelay, om.CapDeadLetter, om.CapDelay, om.CapDeliveryCount, om.CapExpire, om.CapExtIDs, om.CapFilter, om.CapLease, om.CapLimits, om.CapMetadata,
 		om.CapNack, om.CapNested, om.CapOrderKey, om.CapPartitions, om.CapQoS1, om.CapRouting, om.CapSeek, om.CapStoreInfo, om.CapStream,
 	}
 	if b.memory {

@@ -34,6 +34,7 @@ func (m *messaging) Open(ctx context.Context, q *wirepb.OpenRequest) (*wirepb.Op
 			MaxChunkMessages: broker.MaxChunkMessages, MaxRequest: maxRequest, MaxResponse: maxResponse,
 			MaxPollMessages: broker.MaxReceive, MaxPolls: maxPolls,
 			MaxUnanswered: broker.MaxRecent, KnownAgain: broker.RecentAge.Milliseconds(),
+			MaxDelay: broker.MaxDelay.Milliseconds(), MaxDelayedMessages: broker.MaxDelayedMessages, MaxDelayedBytes: broker.MaxDelayedBytes,
 		},
 	}
 	for _, c := range m.broker.Capabilities() {

@@ -111,6 +111,10 @@ func (r *resources) DeleteGroup(ctx context.Context, q *wirepb.DeleteGroupReques
 	return &wirepb.DeleteGroupResponse{}, r.broker.DeleteGroup(ctx, q.GetQueue(), q.GetGroup())
 }
 
+func (r *resources) CancelDelayed(ctx context.Context, q *wirepb.CancelDelayedRequest) (*wirepb.CancelDelayedResponse, error) {
+	return &wirepb.CancelDelayedResponse{}, r.broker.CancelDelayed(ctx, q.GetQueue(), q.GetMessageId())
+}
+
 func (r *resources) SetFilter(ctx context.Context, q *wirepb.SetFilterRequest) (*wirepb.SetFilterResponse, error) {
 	return &wirepb.SetFilterResponse{}, r.broker.SetFilter(ctx, q.GetQueue(), wire.FromFilter(q.GetFilter()))
 }

@@ -21,6 +21,8 @@ const (
 	// valueThreshold is the size from which values go to the value log. Smaller
 	// ones save the value log's own sync.
 	valueThreshold = 8 << 10
+	// MaxData is the most data of one append.
+	MaxData = 65 << 20
 	// manyTables is more than a bucket ever has; Badger would wait at less.
 	manyTables = 1 << 20
 	// discardEvery is after how many commits Badger is told that old versions
@@ -39,7 +41,7 @@ type badgerEngine struct {
 }
 
 // badgerOptions: bucketBytes sets the size of value-log files so that a bucket
-// needs one.
+// needs one, and a file has room for the largest value.
 func badgerOptions(dir string, bucketBytes int64, readOnly bool, log *badgerLogger) badger.Options {
 	return badger.DefaultOptions(dir).
 		WithLogger(log).
@@ -56,7 +58,7 @@ func badgerOptions(dir string, bucketBytes int64, readOnly bool, log *badgerLogg
 		WithNumLevelZeroTables(manyTables).
 		WithNumLevelZeroTablesStall(manyTables + 1).
 		WithValueThreshold(valueThreshold).
-		WithValueLogFileSize(min(max(bucketBytes+bucketBytes/8, 1<<20), 1<<30)).
+		WithValueLogFileSize(min(max(bucketBytes+bucketBytes/8, MaxData+(1<<20)), 1<<30)).
 		WithVerifyValueChecksum(false). // all values have a checksum of ours.
 		WithChecksumVerificationMode(options.OnTableRead)
 }

@@ -126,17 +126,20 @@ func (b *bucket) loadStarts(open func(*bucket) (engine, error)) (map[uint64]int6
 	if starts != nil {
 		return starts, nil
 	}
+	var born int64
 	err := b.with(open, func(e engine) (err error) {
-		starts, b.born, err = readStarts(e)
+		starts, born, err = readStarts(e)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	b.mu.Lock()
-	b.starts = starts
-	b.mu.Unlock()
-	return starts, nil
+	defer b.mu.Unlock()
+	if b.starts == nil {
+		b.starts, b.born = starts, born
+	}
+	return b.starts, nil
 }
 
 // changeLogs tells the newest bucket of logs that came and went. Readers hold

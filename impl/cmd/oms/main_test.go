@@ -85,6 +85,7 @@ func TestBench(t *testing.T) {
 		{"send", "--messages", "200", "--producers", "4", "--limit"},
 		{"consume", "--messages", "3000", "--batch", "100", "--queues", "2"},
 		{"roundtrip", "--messages", "200", "--rate", "5000"},
+		{"roundtrip", "--messages", "200", "--rate", "5000", "--delay", "100ms"},
 		{"publish", "--bytes", "64kB", "--rate", "100000", "--url", "oms:badger://local/bench?memory=true"},
 	} {
 		t.Run(args[0], func(t *testing.T) {
