@@ -175,7 +175,9 @@ func (r *modelRun) step() {
 	case "seek":
 		offset := rapid.Int64Range(0, 30).Draw(r.t, "offset")
 		r.ok(r.b.SeekGroup(context.Background(), "q", "g", om.AtOffset(offset)))
-		r.m.each(func(_, o int, l *line) { *l = line{body: l.body, key: l.key, priority: l.priority, settled: int64(o) < offset} })
+		r.m.each(func(_, o int, l *line) {
+			*l = line{body: l.body, key: l.key, priority: l.priority, settled: int64(o) < offset}
+		})
 	case "reopen":
 		r.ok(r.b.Close())
 		r.m.giveBack(nil)
