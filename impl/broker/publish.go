@@ -2,8 +2,10 @@ package broker
 
 import (
 	"context"
+	"errors"
 
 	"github.com/openmessaging/openmessaging-go/impl/chunk"
+	"github.com/openmessaging/openmessaging-go/impl/compression"
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 )
 
@@ -73,7 +75,7 @@ func (b *Broker) Begin(ctx context.Context, appends []Append) (Publication, erro
 		}
 		*c = publish{
 			queue: a.Queue, partition: int(a.Partition), chunk: a.Chunk, count: h.Count,
-			parts: parts, idempotent: a.Idempotent, producer: h.Producer, sequence: h.Sequence,
+			parts: parts, priorities: h.Flags&chunk.HasPriority != 0, idempotent: a.Idempotent, producer: h.Producer, sequence: h.Sequence,
 		}
 		c.pending = pending{cmd: c, bytes: h.Size, done: make(chan error, 1)}
 		b.commits.enqueue(&c.pending)
@@ -142,9 +144,6 @@ func (b *Broker) admit(a *Append) (h chunk.Header, parts []delayed, err error) {
 	return h, parts, err
 }
 
-// notDone are the flags of what the broker does not do.
-const notDone = chunk.HasPriority | chunk.HasCompression
-
 // lastYear is the end of the year 9999, in milliseconds since 1970 UTC.
 const lastYear = 253402300799999
 
@@ -158,8 +157,6 @@ func checkForeign(a *Append, h chunk.Header) error {
 		return refuse(om.CodeMalformedMessage, "%w", err)
 	case h.FirstBorn < 0 || h.LastBorn > lastYear:
 		return refuse(om.CodeMalformedMessage, "its messages are born at %d to %d ms since 1970, which is not in the years 1970 to 9999", h.FirstBorn, h.LastBorn)
-	case h.Flags&notDone != 0:
-		return refuse(om.CodeUnsupported, "priority and compression are not there")
 	case e.QoS == om.ExactlyOnce:
 		return refuse(om.CodeUnsupported, "%v delivery is not there", e.QoS)
 	case e.Body > MaxBody:
@@ -168,6 +165,33 @@ func checkForeign(a *Append, h chunk.Header) error {
 		return refuse(om.CodePropertiesTooLarge, "the properties of a message have %d bytes, %d are the most", e.Properties, MaxProperties)
 	case e.Header > MaxHeader:
 		return refuse(om.CodeHeaderTooLarge, "the header of a message has %d bytes, %d are the most", e.Header, MaxHeader)
+	}
+	if h.Flags&chunk.HasCompression != 0 {
+		return checkCompressed(a, h)
+	}
+	return nil
+}
+
+// checkCompressed refuses bodies that their receivers could not decompress.
+func checkCompressed(a *Append, h chunk.Header) error {
+	ms := make([]om.Message, h.Count)
+	if _, err := chunk.Decode(a.Chunk, h, 0, ms); err != nil {
+		return om.NewError(om.CodeMalformedMessage, "send", a.Queue.name, "%w", err)
+	}
+	for i := range ms {
+		m := &ms[i]
+		if m.Compression == "" {
+			continue
+		}
+		if !compression.Known(m.Compression) {
+			return om.NewError(om.CodeUnsupported, "send", a.Queue.name, "there is no compression %q; use %q or %q", m.Compression, compression.Gzip, compression.Zstd)
+		}
+		switch err := compression.Check(m.Compression, m.Body, MaxBody); {
+		case errors.Is(err, compression.ErrTooLarge):
+			return om.NewError(om.CodeBodyTooLarge, "send", a.Queue.name, "%w", err)
+		case err != nil:
+			return om.NewError(om.CodeMalformedMessage, "send", a.Queue.name, "%w", err)
+		}
 	}
 	return nil
 }
@@ -181,6 +205,7 @@ type publish struct {
 	count     int
 	parts     []delayed // of a chunk with delays
 
+	priorities         bool
 	idempotent         bool
 	producer, sequence uint64
 
@@ -195,6 +220,7 @@ func (c *publish) apply(b *Broker, tx *transaction) error {
 		return notFound("send", q.name)
 	}
 	p := q.partitions[c.partition]
+	q.urgent = q.urgent || c.priorities
 	if c.parts != nil {
 		return c.postpone(b, tx, p)
 	}

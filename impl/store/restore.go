@@ -105,6 +105,7 @@ func (r *Restorer) take(key, value []byte) error {
 		}
 		r.digest.put(string(key[2:]), v)
 		r.got.StateValues++
+	case kind == typeIndex:
 	default:
 		err = corrupt("key %x is of no known type", key)
 	}

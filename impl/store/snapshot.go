@@ -45,7 +45,7 @@ type Summary struct {
 const partBytes = 4 << 20
 
 // MaxPart bounds the data of a part.
-const MaxPart = 64 << 20
+const MaxPart = MaxData + 64<<10
 
 // Snapshot returns the store as of the last commit. It is quick.
 func (s *Store) Snapshot() (*Snapshot, error) {
@@ -94,7 +94,7 @@ func (s *Snapshot) Parts(ctx context.Context, f func(Part) error) (Summary, erro
 	w.sum = Summary{Format: formatVersion, StoreID: s.store.id.ID, Commit: s.commit, Buckets: len(s.buckets), Logs: len(s.next)}
 	for i, b := range s.buckets {
 		w.place, w.bucket, w.starts = i, b, make(map[uint64]int64)
-		kinds := []byte{typeMarker, typeStart, typeLog}
+		kinds := []byte{typeMarker, typeStart, typeLog, typeIndex}
 		if i == len(s.buckets)-1 {
 			kinds = append(kinds, typeState)
 		}

@@ -20,10 +20,17 @@ type model struct {
 	state map[string]string
 	logs  map[uint64][]string // one entry each, from begins on
 	begin map[uint64]int64
+	index map[string]indexed
+}
+
+// indexed is an index value and the bucket in which it lies.
+type indexed struct {
+	value  string
+	bucket uint64
 }
 
 func (m model) clone() model {
-	c := model{maps.Clone(m.state), make(map[uint64][]string), maps.Clone(m.begin)}
+	c := model{maps.Clone(m.state), make(map[uint64][]string), maps.Clone(m.begin), maps.Clone(m.index)}
 	for log, entries := range m.logs {
 		c.logs[log] = slices.Clone(entries)
 	}
@@ -41,6 +48,13 @@ func (m model) differs(s *Store) string {
 	}
 	if len(s.next) != len(m.logs) {
 		return fmt.Sprintf("%d logs instead of %d", len(s.next), len(m.logs))
+	}
+	for key := range 5 {
+		k, value := fmt.Sprint(key), ""
+		_, err := s.Floor(k, k, func(_ string, v []byte) bool { value = string(v); return true })
+		if err != nil || value != m.index[k].value {
+			return fmt.Sprintf("index %s: %q, %v instead of %q", k, value, err, m.index[k].value)
+		}
 	}
 	for log, entries := range m.logs {
 		begin, next, ok, err := s.Bounds(log)
@@ -96,10 +110,10 @@ func TestSnapshotIsOfOneMoment(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer s.Close()
-		now, last := model{map[string]string{}, map[uint64][]string{}, map[uint64]int64{}}, uint64(0)
+		now, last := model{map[string]string{}, map[uint64][]string{}, map[uint64]int64{}, map[string]indexed{}}, uint64(0)
 		step := func() {
 			var b Batch
-			switch rapid.SampledFrom([]string{"append", "append", "append", "state", "create", "remove", "rotate", "drop"}).Draw(t, "step") {
+			switch rapid.SampledFrom([]string{"append", "append", "append", "state", "index", "create", "remove", "rotate", "drop"}).Draw(t, "step") {
 			case "append":
 				for log := range now.logs {
 					base := now.begin[log] + int64(len(now.logs[log]))
@@ -118,6 +132,10 @@ func TestSnapshotIsOfOneMoment(t *testing.T) {
 					b.Put(k, []byte(v))
 					now.state[k] = v
 				}
+			case "index":
+				k, v := fmt.Sprint(rapid.IntRange(0, 4).Draw(t, "key")), fmt.Sprint(rapid.Int().Draw(t, "value"))
+				b.PutIndex(k, []byte(v))
+				now.index[k] = indexed{v, s.newest().number}
 			case "create":
 				last++
 				b.CreateLog(last)
@@ -139,6 +157,7 @@ func TestSnapshotIsOfOneMoment(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				maps.DeleteFunc(now.index, func(_ string, i indexed) bool { return i.bucket == s.buckets[0].number })
 				for log := range now.logs {
 					now.logs[log] = now.logs[log][starts[log]-now.begin[log]:]
 					now.begin[log] = starts[log]

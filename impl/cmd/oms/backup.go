@@ -119,8 +119,8 @@ func backup(ctx context.Context, c *cobra.Command, shot *snapshot, to string, as
 	if err != nil {
 		return fmt.Errorf("no backup was made: %w", err)
 	}
-	return done(c, asJSON, out, "%s: %s messages and %s state values as of commit %d, %s, in %d parts",
-		to, count(out.Messages), count(out.StateValues), out.Commit, humanize.IBytes(uint64(out.Bytes)), out.Parts)
+	return done(c, asJSON, out, "%s: %s and %s as of commit %d, %s in %s",
+		to, counted(out.Messages, "message"), counted(out.StateValues, "state value"), out.Commit, humanize.IBytes(uint64(out.Bytes)), counted(int64(out.Parts), "part"))
 }
 
 func writeArchive(ctx context.Context, f io.Writer, shot *snapshot, now time.Time, progress *bar) (m archive.Manifest, err error) {
@@ -254,8 +254,8 @@ store or nothing. The new store has an identity of its own.`,
 				return failed(fmt.Errorf("%s: %w; nothing was restored", args[0], err))
 			}
 			out.Created = about.Created
-			return done(c, asJSON, out, "%s: %s messages and %s state values as of commit %d; oms serve --path %[1]s serves them",
-				path, count(out.Messages), count(out.StateValues), out.Commit)
+			return done(c, asJSON, out, "%s: %s and %s as of commit %d; oms serve --path %[1]s serves them",
+				path, counted(out.Messages, "message"), counted(out.StateValues, "state value"), out.Commit)
 		},
 	}
 	jsonFlag(c, &asJSON)

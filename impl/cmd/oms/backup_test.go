@@ -202,7 +202,7 @@ func TestBackupOfAFolder(t *testing.T) {
 	}
 	r.end()
 	code, stdout, stderr := command(t, "backup", "--path", path, "--to", file)
-	if code != 0 || !strings.Contains(stdout, "1 messages") || stderr != "" {
+	if code != 0 || !strings.Contains(stdout, "1 message and") || stderr != "" {
 		t.Fatalf("status %d: %s%s", code, stdout, stderr)
 	}
 	whole, err := os.ReadFile(file)

@@ -65,17 +65,6 @@ func (s *shell) write(name, content string) {
 	}
 }
 
-// walk calls f with a command and all below it, but those that Cobra makes.
-func walk(c *cobra.Command, f func(*cobra.Command)) {
-	if c.Name() == "help" || c.Name() == "completion" {
-		return
-	}
-	f(c)
-	for _, child := range c.Commands() {
-		walk(child, f)
-	}
-}
-
 // examples are the lines of a command's examples.
 func examples(c *cobra.Command) (all []string) {
 	for line := range strings.Lines(c.Example) {

@@ -203,7 +203,7 @@ acknowledge any more. Positions: begin, end, offset:42, a time such as
 						return err
 					}
 				}
-				r := report{header: []string{"PARTITION", "FROM", "TO", "CHANGE"}, value: resetJSON{args[0], args[1], p.String(), dryRun, moves}}
+				r := report{header: []string{"PARTITION", "FROM", "TO", "CHANGE"}, value: resetJSON{long(args[0]), args[1], p.String(), dryRun, moves}}
 				for _, m := range moves {
 					change := "-"
 					if m.From != nil && m.To != nil {

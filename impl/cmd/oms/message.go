@@ -61,7 +61,7 @@ func (ap *connection) show(ctx context.Context, c *cobra.Command, r scan.Range, 
 	for d, err := range scan.Read(ctx, ap, r, progress.set) {
 		switch {
 		case ctx.Err() != nil:
-			return nothing("interrupted after %d messages", found)
+			return nothing("interrupted after %s", counted(found, "message"))
 		case err != nil:
 			return err
 		case !match(d.Message):

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
@@ -93,6 +94,14 @@ func numberWidth(title string, rows [][]string, i int) int {
 }
 
 func count(n int64) string { return humanize.Comma(n) }
+
+// counted is a number with its noun.
+func counted(n int64, noun string) string {
+	return count(n) + " " + english.PluralWord(int(n), noun, "")
+}
+
+// long is a queue's name with its namespace.
+func long(name string) string { return om.JoinQueueName(om.SplitQueueName(name, om.DefaultNamespace)) }
 
 // short leaves the default namespace out of a queue's name.
 func short(name string) string {

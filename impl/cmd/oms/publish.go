@@ -135,19 +135,19 @@ func (p *publishing) tell(c *cobra.Command, s *sending, readErr error, took time
 	var bad *badLine
 	switch {
 	case s.err != nil && s.line > 0:
-		return nothing("%s %d: %w; %s messages were sent", s.unit(), s.line, s.err, count(s.sent))
+		return nothing("%s %d: %w; sent before: %s", s.unit(), s.line, s.err, counted(s.sent, "message"))
 	case s.err != nil:
 		return s.err
 	case errors.As(readErr, &bad):
-		return &exitError{exitUsage, fmt.Errorf("%w; the %s messages before it were sent", readErr, count(s.sent))}
+		return &exitError{exitUsage, fmt.Errorf("%w; sent before: %s", readErr, counted(s.sent, "message"))}
 	case errors.Is(readErr, context.Canceled):
-		return nothing("interrupted; %s messages were sent", count(s.sent))
+		return nothing("interrupted; sent before: %s", counted(s.sent, "message"))
 	case readErr != nil:
-		return fmt.Errorf("%w; %s messages were sent", readErr, count(s.sent))
+		return fmt.Errorf("%w; sent before: %s", readErr, counted(s.sent, "message"))
 	case p.asJSON || s.single:
 		return nil
 	}
-	_, err := fmt.Fprintf(c.OutOrStdout(), "%s messages sent to %s in %s\n", count(s.sent), p.queue, took.Round(time.Millisecond))
+	_, err := fmt.Fprintf(c.OutOrStdout(), "%s sent to %s in %s\n", counted(s.sent, "message"), p.queue, took.Round(time.Millisecond))
 	return err
 }
 
@@ -222,7 +222,7 @@ func (s *sending) print(r om.SendResult) error {
 	out := s.c.OutOrStdout()
 	switch {
 	case s.p.asJSON:
-		return printJSON(out, sentJSON{s.p.queue, r.MessageID, r.Partition, r.Offset})
+		return printJSON(out, sentJSON{long(s.p.queue), r.MessageID, r.Partition, r.Offset})
 	case s.single && r.Partition >= 0:
 		_, err := fmt.Fprintf(out, "sent to %s, partition %d, offset %d, id %s\n", s.p.queue, r.Partition, r.Offset, r.MessageID)
 		return err

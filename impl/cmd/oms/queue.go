@@ -237,7 +237,7 @@ func queueDelete() *cobra.Command {
 				}
 				what := "Delete queue " + args[0]
 				if n := stored(ps); n != nil {
-					what += " with its " + count(*n) + " messages"
+					what += " with its " + counted(*n, "message")
 				}
 				if err := confirmed(c, yes, "%s", what); err != nil {
 					return err
@@ -245,7 +245,7 @@ func queueDelete() *cobra.Command {
 				if err := ap.Resources().DeleteQueue(ctx, args[0]); err != nil {
 					return err
 				}
-				return done(c, asJSON, deletedJSON{args[0]}, "queue %s is deleted", args[0])
+				return done(c, asJSON, deletedJSON{long(args[0])}, "queue %s is deleted", args[0])
 			})
 		},
 	}

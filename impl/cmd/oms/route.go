@@ -29,21 +29,17 @@ type routeJSON struct {
 }
 
 type operatorJSON struct {
-	Type       string            `json:"type"`
-	Properties map[string]string `json:"properties,omitempty"`
-	Keys       []string          `json:"keys,omitempty"`
+	Type          string         `json:"type"`
+	Properties    map[string]any `json:"properties,omitempty"`
+	PropertyTypes map[string]any `json:"property_types,omitempty"`
+	Keys          []string       `json:"keys,omitempty"`
 }
 
 func newRouteJSON(r om.RouteConfig) routeJSON {
 	j := routeJSON{r.Name, r.Source, r.Target, filterJSON{r.Filter.Type, r.Filter.Expression}, r.Start.String(), []operatorJSON{}}
 	for _, o := range r.Operators {
 		w := operatorJSON{Type: string(o.Type), Keys: o.Keys}
-		if len(o.Properties) > 0 {
-			w.Properties = make(map[string]string)
-			for k, v := range o.Properties {
-				w.Properties[k] = v.String()
-			}
-		}
+		w.Properties, w.PropertyTypes = lines.PropertiesJSON(o.Properties)
 		j.Operators = append(j.Operators, w)
 	}
 	return j

@@ -29,7 +29,9 @@ type part struct {
 var verbs = map[byte]func(b []byte, d *om.Delivery) []byte{
 	'b': func(b []byte, d *om.Delivery) []byte { return append(b, d.Body...) },
 	'S': func(b []byte, d *om.Delivery) []byte { return strconv.AppendInt(b, int64(len(d.Body)), 10) },
-	'q': func(b []byte, d *om.Delivery) []byte { return append(b, d.Destination...) },
+	'q': func(b []byte, d *om.Delivery) []byte {
+		return append(b, om.JoinQueueName(om.SplitQueueName(d.Destination, om.DefaultNamespace))...)
+	},
 	'p': func(b []byte, d *om.Delivery) []byte { return strconv.AppendInt(b, int64(d.Partition), 10) },
 	'o': func(b []byte, d *om.Delivery) []byte { return strconv.AppendInt(b, d.Offset, 10) },
 	't': func(b []byte, d *om.Delivery) []byte { return append(b, stamp(d.BornAt)...) },

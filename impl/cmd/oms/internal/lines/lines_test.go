@@ -121,7 +121,7 @@ func TestParseProperty(t *testing.T) {
 		"b:bool=true":       {"b", om.Bool(true)},
 		"x:binary=AAE=":     {"x", om.Binary([]byte{0, 1})},
 		"a:double:string=z": {"a:double", om.String("z")},
-		"a:other=z":         {"a:other", om.String("z")},
+		"a:other:string=z":  {"a:other", om.String("z")},
 		":double=z":         {":double", om.String("z")},
 	} {
 		name, v, err := ParseProperty(text)
@@ -129,7 +129,7 @@ func TestParseProperty(t *testing.T) {
 			t.Errorf("%s: %s, %v (%v), %v", text, name, v, v.Kind(), err)
 		}
 	}
-	for _, text := range []string{"", "a", "=x", "a:double=x", "a:short=40000", "a:bool=yes", "a:binary=?", "a:long=1.5"} {
+	for _, text := range []string{"", "a", "=x", "a:double=x", "a:short=40000", "a:bool=yes", "a:binary=?", "a:long=1.5", "a:number=1", "a:=1", "http://x=1"} {
 		if name, v, err := ParseProperty(text); err == nil {
 			t.Errorf("%q is %s, %v", text, name, v)
 		}

@@ -50,7 +50,7 @@ type Message struct {
 // FromDelivery returns the line of a delivery.
 func FromDelivery(d *om.Delivery) Message {
 	m := Message{
-		Queue: d.Destination, ID: d.MessageID, BornAt: stamp(d.BornAt), BornHost: d.BornHost,
+		Queue: om.JoinQueueName(om.SplitQueueName(d.Destination, om.DefaultNamespace)), ID: d.MessageID, BornAt: stamp(d.BornAt), BornHost: d.BornHost,
 		StoredAt: stamp(d.Ext.StoredAt), StoreHost: d.Ext.StoreHost, DeliveryCount: d.Ext.DeliveryCount,
 		TransactionID: d.Ext.TransactionID, Version: d.Version, Key: d.Ext.MessageKey,
 		CorrelationID: d.Ext.CorrelationID, TraceID: d.Ext.TraceID, QoS: int8(d.QoS), Compression: d.Compression,
@@ -62,7 +62,7 @@ func FromDelivery(d *om.Delivery) Message {
 	if d.Offset >= 0 {
 		m.Offset = &d.Offset
 	}
-	m.Properties, m.PropertyTypes = propertiesJSON(d.Properties)
+	m.Properties, m.PropertyTypes = PropertiesJSON(d.Properties)
 	if utf8.Valid(d.Body) {
 		body := string(d.Body)
 		m.Body = &body

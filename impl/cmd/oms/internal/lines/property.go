@@ -23,16 +23,19 @@ var Types = []string{"string", "binary", "short", "integer", "long", "float", "d
 func typeName(k om.Kind) string { return strings.ToLower(k.String()) }
 
 // ParseProperty parses "name=value", whose value is a text, or
-// "name:type=value". A name that ends like a type is written with its own:
-// "a:double:string=x".
+// "name:type=value". A name with a colon is written with its type:
+// "a:b:string=x".
 func ParseProperty(s string) (name string, v om.Value, err error) {
 	name, text, ok := strings.Cut(s, "=")
 	if !ok || name == "" {
 		return "", v, fmt.Errorf("%.100q is no property; write name=value or name:type=value, with a type of %s", s, strings.Join(Types, ", "))
 	}
 	kind := "string"
-	if i := strings.LastIndexByte(name, ':'); i > 0 && slices.Contains(Types, name[i+1:]) {
+	if i := strings.LastIndexByte(name, ':'); i > 0 {
 		name, kind = name[:i], name[i+1:]
+	}
+	if !slices.Contains(Types, kind) {
+		return "", v, fmt.Errorf("property %q: there is no type %.100q; there are %s", name, kind, strings.Join(Types, ", "))
 	}
 	if v, err = parseText(kind, text); err != nil {
 		return "", v, fmt.Errorf("property %q: %w", name, err)
@@ -96,9 +99,9 @@ func parseText(kind, text string) (om.Value, error) {
 	return om.Value{}, fmt.Errorf("there is no type %.100q; there are %s, object", kind, strings.Join(Types, ", "))
 }
 
-// propertiesJSON returns properties as JSON values, and the types that these do
-// not tell by themselves.
-func propertiesJSON(p om.Properties) (values, types map[string]any) {
+// PropertiesJSON returns properties as JSON values, and the types that these do
+// not tell by themselves; json.Marshal takes both.
+func PropertiesJSON(p om.Properties) (values, types map[string]any) {
 	values, types = make(map[string]any, len(p)), make(map[string]any)
 	for k, v := range p {
 		values[k] = valueJSON(v)
@@ -106,7 +109,7 @@ func propertiesJSON(p om.Properties) (values, types map[string]any) {
 		case om.KindString, om.KindBool:
 		case om.KindObject:
 			o, _ := v.Object()
-			if values[k], types[k] = propertiesJSON(o); len(types[k].(map[string]any)) == 0 {
+			if values[k], types[k] = PropertiesJSON(o); len(types[k].(map[string]any)) == 0 {
 				delete(types, k)
 			}
 		default:
@@ -141,7 +144,7 @@ func valueJSON(v om.Value) any {
 	return s
 }
 
-// parseProperties is the inverse of propertiesJSON. Without types whole numbers
+// parseProperties is the inverse of PropertiesJSON. Without types whole numbers
 // are Long and others Double.
 func parseProperties(values, types map[string]any, depth int) (om.Properties, error) {
 	if depth > om.MaxNesting {
