@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -188,4 +190,30 @@ func TestNilCountsNothing(t *testing.T) {
 	m.Connected(1)
 	m.ConnectionRefused()
 	m.Streams("Ping", 1)
+}
+
+// TestOperationsDocument compares what is scraped with what the document tells.
+func TestOperationsDocument(t *testing.T) {
+	content, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, b := watched(t, 10)
+	create(t, b, 1)
+	m.Failed(om.CodeForbidden)
+	m.Answered("Publish", time.Second)
+	m.Streams("Publish", 1)
+	there := map[string]bool{"oms_logins_refused_total": true, "oms_actions_denied_total": true} // with users
+	for s := range series(t, m) {
+		name, _, _ := strings.Cut(s, "{")
+		there[name] = true
+		if strings.HasPrefix(name, "oms_") && !strings.Contains(string(content), "`"+name+"`") {
+			t.Errorf("%s is not in the document", name)
+		}
+	}
+	for _, name := range regexp.MustCompile(`\boms_[a-z_]+\b`).FindAllString(string(content), -1) {
+		if !there[name] {
+			t.Errorf("the document tells of %s, which is not there", name)
+		}
+	}
 }

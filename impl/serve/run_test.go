@@ -101,6 +101,9 @@ func TestUsersStayInTheStore(t *testing.T) {
 	if strings.Contains(m.log.String(), "a user with all rights was made") {
 		t.Error("root was made twice")
 	}
+	m.end()
+	m = begin("rescue") // whose password nobody knows is replaced
+	m.open(as("rescue", rootKey))
 }
 
 // oneInHand returns a message of a queue q that a consumer has and did not settle.
