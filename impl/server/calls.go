@@ -24,7 +24,9 @@ func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 		err = s.allow(ctx, info.FullMethod, req)
 	}
 	if err == nil {
-		resp, err = handler(ctx, req)
+		if resp, err = handler(ctx, req); err == nil {
+			s.tellChange(ctx, info.FullMethod, req)
+		}
 	}
 	err = away(err)
 	s.opts.Metrics.Answered(path.Base(info.FullMethod), time.Since(began))
