@@ -149,8 +149,6 @@ func (e *Encoder) check(m *om.Message, q Queue) (int, error) {
 		return refuse(om.CodePropertiesTooLarge, "the properties have %d bytes, %d are the most", properties, e.limits.Properties)
 	case header > e.limits.Header:
 		return refuse(om.CodeHeaderTooLarge, "the header has %d bytes, %d are the most", header, e.limits.Header)
-	case m.QoS == om.ExactlyOnce:
-		return refuse(om.CodeUnsupported, "%v delivery is not there", m.QoS)
 	case m.Compression != "" && !compression.Known(m.Compression):
 		return refuse(om.CodeUnsupported, "there is no compression %q; use %q or %q", m.Compression, compression.Gzip, compression.Zstd)
 	case m.Ext.Delay > e.limits.Delay:
