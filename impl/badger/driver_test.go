@@ -108,7 +108,7 @@ func TestR028_unsupported_is_said_per_message(t *testing.T) {
 	c := withQueue(t, memory, 2)
 	for name, change := range map[string]func(*om.Message){
 		"qos":         func(m *om.Message) { m.QoS = om.ExactlyOnce },
-		"compression": func(m *om.Message) { m.Compression = "gzip" },
+		"compression": func(m *om.Message) { m.Compression = "lz4" },
 		"priority":    func(m *om.Message) { m.Ext.Priority = 7 },
 	} {
 		bad := message(name)

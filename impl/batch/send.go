@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/openmessaging/openmessaging-go/impl/chunk"
+	"github.com/openmessaging/openmessaging-go/impl/compression"
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 	"github.com/openmessaging/openmessaging-go/spi"
 )
@@ -147,8 +148,8 @@ func (e *Encoder) check(m *om.Message, q Queue) (int, error) {
 		return refuse(om.CodeHeaderTooLarge, "the header has %d bytes, %d are the most", header, e.limits.Header)
 	case m.QoS == om.ExactlyOnce:
 		return refuse(om.CodeUnsupported, "%v delivery is not there", m.QoS)
-	case m.Compression != "":
-		return refuse(om.CodeUnsupported, "compression is not there")
+	case m.Compression != "" && !compression.Known(m.Compression):
+		return refuse(om.CodeUnsupported, "there is no compression %q; use %q or %q", m.Compression, compression.Gzip, compression.Zstd)
 	case m.Ext.Delay > e.limits.Delay:
 		return refuse(om.CodeBadParameter, "the delay %v is longer than %v", m.Ext.Delay, e.limits.Delay)
 	case m.Ext.Priority != 0:
@@ -172,7 +173,13 @@ func (e *Encoder) Encode(p *Part, ms []*om.Message) []byte {
 	m := ms[p.Indexes[0]]
 	p.builder.Reset(e.producer, p.sequence, m.BornHost, m.Version, time.UnixMilli(first))
 	for _, i := range p.Indexes {
-		p.builder.Add(ms[i])
+		m := ms[i]
+		if m.Compression != "" {
+			compressed := *m
+			compressed.Body = compression.Compress(m.Compression, m.Body)
+			m = &compressed
+		}
+		p.builder.Add(m)
 	}
 	return p.builder.Finish()
 }

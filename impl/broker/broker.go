@@ -25,6 +25,9 @@ type Config struct {
 	Host string
 	// Logger gets what concerns no single call. Default slog.Default().
 	Logger *slog.Logger
+	// OnCommit, when set, is told after each commit how many commands it held
+	// and how long writing and syncing took. Commits wait for it.
+	OnCommit func(commands int, took time.Duration)
 }
 
 // Broker is an open broker. All methods may be called concurrently.
@@ -36,7 +39,8 @@ type Broker struct {
 	pending *semaphore.Weighted
 	epoch   uint32 // how often the store was opened; fences receipts of earlier lives
 	memory  bool
-	recent  recent // the committer's own
+	told    func(commands int, took time.Duration) // of commits
+	recent  recent                                 // the committer's own
 	timers  *timers
 
 	mu         sync.RWMutex
@@ -44,6 +48,7 @@ type Broker struct {
 	queues     map[string]*Queue // by "namespace://queue"
 	logs       map[uint64]logOwner
 	routes     map[string]*route
+	settings   map[string]*setting
 	ids        idsRecord
 
 	ctx    context.Context // of what runs in the background
@@ -78,12 +83,13 @@ func Open(cfg Config) (*Broker, error) {
 		return nil, storeError(err, "open", cfg.Store.Path)
 	}
 	b := &Broker{
-		store: st, host: cfg.Host, log: cfg.Logger, memory: cfg.Store.Memory,
+		store: st, host: cfg.Host, log: cfg.Logger, memory: cfg.Store.Memory, told: cfg.OnCommit,
 		pending:    semaphore.NewWeighted(pendingBytes),
 		namespaces: make(map[string]bool),
 		queues:     make(map[string]*Queue),
 		logs:       make(map[uint64]logOwner),
 		routes:     make(map[string]*route),
+		settings:   make(map[string]*setting),
 		closed:     make(chan struct{}),
 		timers:     newTimers(cfg.Store.RetainBytes),
 	}
@@ -185,7 +191,7 @@ func (b *Broker) StoreID() string { return b.store.ID() }
 func (b *Broker) Capabilities() om.Capabilities {
 	all := om.Capabilities{
 		om.CapPersistent,
-		om.CapAdmin, om.CapBroadcast, om.CapCancelDelay, om.CapDeadLetter, om.CapDelay, om.CapDeliveryCount, om.CapExpire, om.CapExtIDs, om.CapFilter, om.CapLease, om.CapLimits, om.CapMetadata,
+		om.CapAdmin, om.CapBroadcast, om.CapCancelDelay, om.CapCompression, om.CapDeadLetter, om.CapDelay, om.CapDeliveryCount, om.CapExpire, om.CapExtIDs, om.CapFilter, om.CapLease, om.CapLimits, om.CapMetadata,
 		om.CapNack, om.CapNested, om.CapOrderKey, om.CapPartitions, om.CapQoS1, om.CapRouting, om.CapSeek, om.CapStoreInfo, om.CapStream,
 	}
 	if b.memory {

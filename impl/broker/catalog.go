@@ -21,6 +21,7 @@ const (
 	keyProgress  = "p/"  // + queue id, partition, group name
 	keyRoute     = "r/"  // + name
 	keyCursors   = "rc/" // + route name
+	keySetting   = "s/"  // + name
 	keySlot      = "t/"  // + level, start
 	keyDelayed   = "d/"  // + queue id
 )

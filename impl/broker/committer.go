@@ -206,9 +206,13 @@ func (c *committer) commit(group []*pending) (rest []*pending) {
 	}
 	c.tx.encodeDirty()
 	if !c.tx.batch.Empty() {
+		began := time.Now()
 		if _, err := c.b.store.Commit(&c.tx.batch); err != nil {
 			c.refuse(append(group, rest...), err)
 			return nil
+		}
+		if c.b.told != nil {
+			c.b.told(len(group), time.Since(began))
 		}
 	}
 	for _, g := range c.tx.grown {

@@ -42,6 +42,8 @@ func (b *Broker) load() error {
 			progress = append(progress, func() error { return loadRoute(b, queues, key, value) })
 		case kind+"/" == keyCursors:
 			progress = append(progress, func() error { return loadCursors(b, key, value) })
+		case kind+"/" == keySetting:
+			return loadSetting(b, key, rest, value)
 		case kind+"/" == keySlot:
 			progress = append(progress, func() error { return loadSlot(b, key, value) })
 		case kind+"/" == keyDelayed:
@@ -113,6 +115,8 @@ func CheckState(key string, value []byte) error {
 		return decode(key, value, new(routeRecord))
 	case keyCursors:
 		return decode(key, value, new(cursorsRecord))
+	case keySetting:
+		return decode(key, value, new(settingRecord))
 	case keySlot:
 		return decode(key, value, new(slotRecord))
 	case keyDelayed:

@@ -2,8 +2,10 @@ package broker
 
 import (
 	"context"
+	"errors"
 
 	"github.com/openmessaging/openmessaging-go/impl/chunk"
+	"github.com/openmessaging/openmessaging-go/impl/compression"
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 )
 
@@ -143,7 +145,7 @@ func (b *Broker) admit(a *Append) (h chunk.Header, parts []delayed, err error) {
 }
 
 // notDone are the flags of what the broker does not do.
-const notDone = chunk.HasPriority | chunk.HasCompression
+const notDone = chunk.HasPriority
 
 // lastYear is the end of the year 9999, in milliseconds since 1970 UTC.
 const lastYear = 253402300799999
@@ -159,7 +161,7 @@ func checkForeign(a *Append, h chunk.Header) error {
 	case h.FirstBorn < 0 || h.LastBorn > lastYear:
 		return refuse(om.CodeMalformedMessage, "its messages are born at %d to %d ms since 1970, which is not in the years 1970 to 9999", h.FirstBorn, h.LastBorn)
 	case h.Flags&notDone != 0:
-		return refuse(om.CodeUnsupported, "priority and compression are not there")
+		return refuse(om.CodeUnsupported, "priorities are not there")
 	case e.QoS == om.ExactlyOnce:
 		return refuse(om.CodeUnsupported, "%v delivery is not there", e.QoS)
 	case e.Body > MaxBody:
@@ -168,6 +170,33 @@ func checkForeign(a *Append, h chunk.Header) error {
 		return refuse(om.CodePropertiesTooLarge, "the properties of a message have %d bytes, %d are the most", e.Properties, MaxProperties)
 	case e.Header > MaxHeader:
 		return refuse(om.CodeHeaderTooLarge, "the header of a message has %d bytes, %d are the most", e.Header, MaxHeader)
+	}
+	if h.Flags&chunk.HasCompression != 0 {
+		return checkCompressed(a, h)
+	}
+	return nil
+}
+
+// checkCompressed refuses bodies that their receivers could not decompress.
+func checkCompressed(a *Append, h chunk.Header) error {
+	ms := make([]om.Message, h.Count)
+	if _, err := chunk.Decode(a.Chunk, h, 0, ms); err != nil {
+		return om.NewError(om.CodeMalformedMessage, "send", a.Queue.name, "%w", err)
+	}
+	for i := range ms {
+		m := &ms[i]
+		if m.Compression == "" {
+			continue
+		}
+		if !compression.Known(m.Compression) {
+			return om.NewError(om.CodeUnsupported, "send", a.Queue.name, "there is no compression %q; use %q or %q", m.Compression, compression.Gzip, compression.Zstd)
+		}
+		switch err := compression.Check(m.Compression, m.Body, MaxBody); {
+		case errors.Is(err, compression.ErrTooLarge):
+			return om.NewError(om.CodeBodyTooLarge, "send", a.Queue.name, "%w", err)
+		case err != nil:
+			return om.NewError(om.CodeMalformedMessage, "send", a.Queue.name, "%w", err)
+		}
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/openmessaging/openmessaging-go/impl/chunk"
+	"github.com/openmessaging/openmessaging-go/impl/compression"
 	"github.com/openmessaging/openmessaging-go/impl/store"
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 )
@@ -232,6 +233,11 @@ func TestForeignChunksAreChecked(t *testing.T) {
 		"delay":      {with(func(m *om.Message) { m.Ext.Delay = MaxDelay + time.Millisecond }), om.CodeBadParameter},
 		"delays":     {delayedChunk(MaxDelayedMessages+1, 0), om.CodeBadParameter},
 		"delayed":    {delayedChunk(2, MaxDelayedBytes/2), om.CodeBadParameter},
+		"algorithm":  {with(func(m *om.Message) { m.Compression = "lz4" }), om.CodeUnsupported},
+		"compressed": {with(func(m *om.Message) { m.Compression, m.Body = compression.Gzip, []byte("not gzip") }), om.CodeMalformedMessage},
+		"bomb": {with(func(m *om.Message) {
+			m.Compression, m.Body = compression.Zstd, compression.Compress(compression.Zstd, make([]byte, MaxBody+1))
+		}), om.CodeBodyTooLarge},
 		"qos":        {with(func(m *om.Message) { m.QoS = om.ExactlyOnce }), om.CodeUnsupported},
 		"body":       {with(func(m *om.Message) { m.Body = make([]byte, MaxBody+1) }), om.CodeBodyTooLarge},
 		"properties": {with(func(m *om.Message) { m.Properties["k"] = om.String(strings.Repeat("x", MaxProperties)) }), om.CodePropertiesTooLarge},

@@ -129,9 +129,9 @@ func call[Q, R any](c *conn, ctx context.Context, op, resource string, f func(co
 		var none R
 		return none, err
 	}
+	before := c.secrets.before()
 	r, err := f(ctx, q)
-	if status.Code(err) == codes.Unauthenticated && c.secrets != nil {
-		c.secrets.forget()
+	if c.secrets.again(before, err) {
 		r, err = f(ctx, q)
 	}
 	if err != nil {

@@ -38,7 +38,7 @@ func (a *admin) Backup(_ *wirepb.BackupRequest, stream grpc.ServerStreamingServe
 		return err
 	}
 	defer func() { err = errors.Join(err, shot.Close()) }()
-	a.s.opts.Logger.Info("a backup begins", "client", client(ctx), "account", PrincipalOf(ctx).Account, "commit", shot.Commit())
+	a.s.opts.Logger.Info("a backup begins", "client", client(ctx), "account", account(ctx), "commit", shot.Commit())
 	out := a.s.newOutbox(stream, "backup")
 	begin := &wirepb.BackupBegin{Commit: shot.Commit(), StoreId: shot.StoreID(), Bytes: shot.Bytes()}
 	if err := out.send(&wirepb.BackupResponse{Response: &wirepb.BackupResponse_Begin{Begin: begin}}); err != nil {

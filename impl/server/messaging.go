@@ -26,7 +26,7 @@ func (m *messaging) Open(ctx context.Context, q *wirepb.OpenRequest) (*wirepb.Op
 	if q.GetProtocol() < wire.Protocol {
 		return nil, om.NewError(om.CodeIncompatibleVersion, "open", "", "the server speaks protocol %d, the client %d; update the client", wire.Protocol, q.GetProtocol())
 	}
-	m.log.Debug("a client has come", "client", client(ctx), "account", PrincipalOf(ctx).Account, "says", q.GetClient())
+	m.log.Debug("a client has come", "client", client(ctx), "account", account(ctx), "says", q.GetClient())
 	out := &wirepb.OpenResponse{
 		Protocol: wire.Protocol, ServerVersion: Version, Host: m.broker.Host(), StoreId: m.broker.StoreID(),
 		Limits: &wirepb.Limits{
@@ -39,6 +39,9 @@ func (m *messaging) Open(ctx context.Context, q *wirepb.OpenRequest) (*wirepb.Op
 	}
 	for _, c := range m.broker.Capabilities() {
 		out.Capabilities = append(out.Capabilities, string(c))
+	}
+	if m.s.opts.Security != nil {
+		out.Capabilities = append(out.Capabilities, string(om.CapAuth))
 	}
 	return out, nil
 }

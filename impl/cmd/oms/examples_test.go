@@ -24,6 +24,7 @@ type shell struct {
 	t   *testing.T
 	dir string
 	env []string
+	in  string // standard input
 }
 
 func newShell(t *testing.T, url string) *shell {
@@ -49,7 +50,7 @@ func (s *shell) run(line string) (int, string) {
 	s.t.Helper()
 	var out bytes.Buffer
 	c := exec.CommandContext(s.t.Context(), "sh", "-c", line)
-	c.Dir, c.Env, c.Stdout, c.Stderr = s.dir, s.env, &out, &out
+	c.Dir, c.Env, c.Stdin, c.Stdout, c.Stderr = s.dir, s.env, strings.NewReader(s.in), &out, &out
 	err := c.Run()
 	if c.ProcessState == nil {
 		s.t.Fatal(err)
@@ -107,11 +108,7 @@ func TestExamples(t *testing.T) {
 			ran++
 			t.Run(line, func(t *testing.T) {
 				t.Parallel()
-				r := startDev(t)
-				defer r.end()
-				s := newShell(t, r.url)
-				stage(t, s, r.url)
-				stageFolders(t, s, line)
+				s := staged(t, c, line)
 				if code, out := s.run(line); code != 0 {
 					t.Errorf("status %d: %s", code, out)
 				}
@@ -121,6 +118,20 @@ func TestExamples(t *testing.T) {
 	if ran < 60 {
 		t.Errorf("only %d examples were run", ran)
 	}
+}
+
+// staged returns a shell beside a broker that has what a line speaks of.
+func staged(t *testing.T, c *cobra.Command, line string) *shell {
+	t.Helper()
+	if path := c.CommandPath(); strings.HasPrefix(path, "oms user") || strings.HasPrefix(path, "oms permission") {
+		return stageUsers(t)
+	}
+	r := startDev(t)
+	t.Cleanup(func() { r.end() })
+	s := newShell(t, r.url)
+	stage(t, s, r.url)
+	stageFolders(t, s, line)
+	return s
 }
 
 // wellFormed parses the part of a line that is a command of oms.

@@ -7,7 +7,7 @@ func operatorCommands() []*cobra.Command {
 	return []*cobra.Command{
 		contextCommand(), namespaceCommand(), queueCommand(), groupCommand(), routeCommand(),
 		publishCommand(), consumeCommand(), messageCommand(), backupCommand(), restoreCommand(),
-		topCommand(), doctorCommand(),
+		topCommand(), doctorCommand(), userCommand(), permissionCommand(),
 	}
 }
 
@@ -19,6 +19,7 @@ var groups = []struct {
 	{"Messages:", []string{"publish", "consume", "message", "filter"}},
 	{"Resources:", []string{"namespace", "queue", "group", "route"}},
 	{"Looking after a system:", []string{"context", "top", "doctor", "backup", "restore", "store"}},
+	{"Who may do what:", []string{"user", "permission"}},
 	{"Running a broker:", []string{"dev", "serve", "bench"}},
 }
 

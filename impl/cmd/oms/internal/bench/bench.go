@@ -30,14 +30,14 @@ type Config struct {
 	Consumers  int
 	Queues     int
 	Partitions int
-	Groups     int  // consumer groups of each queue that never read
-	Routes     int  // from each queue, each to a queue of its own
-	Keep       int  // per cent of the messages that the filter lets pass
-	Rate       int  // messages a second, 0 for as many as possible
+	Groups     int // consumer groups of each queue that never read
+	Routes     int // from each queue, each to a queue of its own
+	Keep       int // per cent of the messages that the filter lets pass
+	Rate       int // messages a second, 0 for as many as possible
 	// Delay is that of the messages of a round trip. Those that are published
 	// get delays of Delay to twice as much.
 	Delay time.Duration
-	Limit      bool // measure a bare Badger loop as well
+	Limit bool // measure a bare Badger loop as well
 	// Progress, when set, is told how far the measured part is.
 	Progress func(done, total int64)
 }
