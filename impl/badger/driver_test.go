@@ -96,7 +96,7 @@ func TestG40_capability_honest(t *testing.T) {
 		if !power[spi.Asser](t, c).As(&b) || b == nil || power[spi.Asser](t, c).As(new(int)) {
 			t.Error("As")
 		}
-		for _, undeclared := range []om.Capability{om.CapPriority, om.CapTransaction, om.CapQoS2} {
+		for _, undeclared := range []om.Capability{om.CapRequestReply, om.CapTransaction, om.CapQoS2} {
 			if caps.Has(undeclared) {
 				t.Errorf("%s is declared", undeclared)
 			}
@@ -109,7 +109,6 @@ func TestR028_unsupported_is_said_per_message(t *testing.T) {
 	for name, change := range map[string]func(*om.Message){
 		"qos":         func(m *om.Message) { m.QoS = om.ExactlyOnce },
 		"compression": func(m *om.Message) { m.Compression = "lz4" },
-		"priority":    func(m *om.Message) { m.Ext.Priority = 7 },
 	} {
 		bad := message(name)
 		change(bad)

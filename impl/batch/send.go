@@ -36,6 +36,9 @@ type Limits struct {
 	DelayedMessages, DelayedBytes int // in a chunk with delays
 }
 
+// maxPriority is the highest priority.
+const maxPriority = 10
+
 // chunkBytes is the size from which messages go into another chunk.
 const chunkBytes = 4 << 20
 
@@ -152,8 +155,6 @@ func (e *Encoder) check(m *om.Message, q Queue) (int, error) {
 		return refuse(om.CodeUnsupported, "there is no compression %q; use %q or %q", m.Compression, compression.Gzip, compression.Zstd)
 	case m.Ext.Delay > e.limits.Delay:
 		return refuse(om.CodeBadParameter, "the delay %v is longer than %v", m.Ext.Delay, e.limits.Delay)
-	case m.Ext.Priority != 0:
-		return refuse(om.CodeUnsupported, "priorities are not there")
 	}
 	if n, ok := m.Ext.Partition.Get(); ok && (n < 0 || int(n) >= q.Partitions()) {
 		return refuse(om.CodeBadParameter, "partition %d is not in 0 to %d", n, q.Partitions()-1)
@@ -174,10 +175,15 @@ func (e *Encoder) Encode(p *Part, ms []*om.Message) []byte {
 	p.builder.Reset(e.producer, p.sequence, m.BornHost, m.Version, time.UnixMilli(first))
 	for _, i := range p.Indexes {
 		m := ms[i]
-		if m.Compression != "" {
-			compressed := *m
-			compressed.Body = compression.Compress(m.Compression, m.Body)
-			m = &compressed
+		if m.Compression != "" || m.Ext.Priority > maxPriority {
+			changed := *m
+			if m.Compression != "" {
+				changed.Body = compression.Compress(m.Compression, m.Body)
+			}
+			if m.Ext.Priority > maxPriority {
+				changed.Ext.Priority = 0 // R040
+			}
+			m = &changed
 		}
 		p.builder.Add(m)
 	}

@@ -66,6 +66,7 @@ type sifted struct {
 	left    ranges  // offsets that do not match
 	expired ranges  // offsets
 	keys    []keyed // those that are delivered and have a key, ascending
+	urgent  ranges  // priorities of those that are delivered and have another than the usual one
 }
 
 // out returns 1 for an offset that is not delivered, and the end of the run.
@@ -88,7 +89,7 @@ func sift(rec store.Record, from int64, selectors [2]*selector) (out sifted, err
 			return out, err
 		}
 		end := base + int64(h.Count)
-		if end > from && (h.Flags&(chunk.HasKey|chunk.HasExpiry) != 0 || selectors != [2]*selector{}) {
+		if end > from && (h.Flags&(chunk.HasKey|chunk.HasExpiry|chunk.HasPriority) != 0 || selectors != [2]*selector{}) {
 			if err := out.add(data, h, base, from, selectors); err != nil {
 				return out, err
 			}
@@ -104,13 +105,19 @@ func (s *sifted) add(data []byte, h chunk.Header, base, from int64, selectors [2
 	w := chunk.Walk(data, h, int(max(from-base, 0)))
 	for w.Next(&v) {
 		at := base + int64(v.Number)
-		switch {
-		case expired(&v, now):
+		if expired(&v, now) {
 			s.expired.add(at, at+1)
-		case !matches(&v, selectors):
+			continue
+		}
+		if !matches(&v, selectors) {
 			s.left.add(at, at+1)
-		case v.MessageKey != "":
+			continue
+		}
+		if v.MessageKey != "" {
 			s.keys = append(s.keys, keyed{at, v.MessageKey})
+		}
+		if p := priorityOf(&v); p != usualPriority {
+			s.urgent.set(at, at+1, p)
 		}
 	}
 	return w.Err()

@@ -50,6 +50,7 @@ type progress struct {
 	ready    ranges // below next and to be delivered; N is 1
 	inFlight int64  // offsets under a lease or waiting for a delayed redelivery
 	keys     keyOrder
+	urgency
 
 	// generation counts the seeks: commands made before a seek mean nothing
 	// after it.
@@ -141,6 +142,7 @@ func (p *progress) settle(from, to int64) {
 	p.settled.add(max(from, p.cursor), to)
 	p.counts.remove(from, to)
 	p.ready.remove(from, to)
+	p.urgent.remove(from, to)
 	if len(p.settled) > 0 && p.settled[0].From <= p.cursor {
 		p.cursor = p.settled[0].To
 		p.settled = p.settled[1:]
@@ -168,7 +170,7 @@ func (p *progress) isSettled(from, to int64) bool {
 // moveTo makes offset the cursor and forgets everything else.
 func (p *progress) moveTo(offset int64) {
 	p.cursor, p.next = offset, offset
-	p.settled, p.counts, p.ready, p.keys = nil, nil, nil, keyOrder{}
+	p.settled, p.counts, p.ready, p.keys, p.urgent = nil, nil, nil, keyOrder{}, nil
 	for id, l := range p.group.leases {
 		if l.progress == p {
 			p.group.drop(id)
@@ -211,6 +213,9 @@ func (p *progress) hasNext(end int64) bool {
 // in an earlier life is returned.
 func (p *progress) offer(to int64, s sifted) (dead ranges) {
 	keys := s.keys
+	for _, u := range s.urgent {
+		p.urgent.set(max(u.From, p.next), u.To, u.N)
+	}
 	for at := p.next; at < to && len(p.counts) > 0 && p.group.queue.buries(); {
 		count, end := p.counts.at(at, to)
 		if count >= MaxDeliveries {
@@ -247,6 +252,9 @@ func (p *progress) offer(to int64, s sifted) (dead ranges) {
 // take picks ready offsets, at most limit, all with the same number of earlier
 // deliveries.
 func (p *progress) take(limit int64) (runs ranges, count int32) {
+	if p.prefers() {
+		return p.takeUrgent(limit)
+	}
 	for len(p.ready) > 0 && limit > 0 {
 		from, to := p.ready[0].From, min(p.ready[0].To, p.ready[0].From+limit)
 		n, to := p.counts.at(from, to)

@@ -22,12 +22,13 @@ type model struct {
 }
 
 type line struct {
-	body    string
-	key     string
-	settled bool
-	count   int       // deliveries that ended unsettled
-	holder  *Receiver // who has it now
-	lease   Receipts
+	body     string
+	key      string
+	priority int32
+	settled  bool
+	count    int       // deliveries that ended unsettled
+	holder   *Receiver // who has it now
+	lease    Receipts
 }
 
 func (m *model) each(f func(partition, offset int, l *line)) {
@@ -174,7 +175,9 @@ func (r *modelRun) step() {
 	case "seek":
 		offset := rapid.Int64Range(0, 30).Draw(r.t, "offset")
 		r.ok(r.b.SeekGroup(context.Background(), "q", "g", om.AtOffset(offset)))
-		r.m.each(func(_, o int, l *line) { *l = line{body: l.body, key: l.key, settled: int64(o) < offset} })
+		r.m.each(func(_, o int, l *line) {
+			*l = line{body: l.body, key: l.key, priority: l.priority, settled: int64(o) < offset}
+		})
 	case "reopen":
 		r.ok(r.b.Close())
 		r.m.giveBack(nil)
@@ -192,9 +195,10 @@ func (r *modelRun) publish() {
 		body := fmt.Sprint(r.sent)
 		m := om.NewMessage("", []byte(body))
 		m.BornAt = time.Now()
+		m.Ext.Priority = rapid.SampledFrom([]int8{0, 0, 0, 1, 5, 9, 127}).Draw(r.t, "priority")
 		m.Ext.MessageKey = rapid.SampledFrom([]string{"", "", "a", "b", "c"}).Draw(r.t, "key")
 		b.Add(m)
-		r.m.parts[p] = append(r.m.parts[p], &line{body: body, key: m.Ext.MessageKey})
+		r.m.parts[p] = append(r.m.parts[p], &line{body: body, key: m.Ext.MessageKey, priority: priorityOf(&chunk.View{Priority: m.Ext.Priority})})
 		r.sent++
 	}
 	a := []Append{{Queue: r.q, Partition: int32(p), Chunk: b.Finish(), Foreign: true, Idempotent: rapid.Bool().Draw(r.t, "idempotent")}}
@@ -232,11 +236,11 @@ func (r *modelRun) receive(c *Receiver) {
 			if !r.m.free(int(s.Partition), offset) || l.body != string(m.Body) || s.Delivery != l.count+1 {
 				r.t.Fatalf("received %d/%d %q, delivery %d; the model has %+v", s.Partition, offset, m.Body, s.Delivery, l)
 			}
-			if l.count == 0 {
-				for o := range offset {
-					if r.m.free(int(s.Partition), o) && r.m.parts[s.Partition][o].count == 0 {
-						r.t.Fatalf("received %d/%d before %d", s.Partition, offset, o)
-					}
+			byPriority := c.group.parts[s.Partition].turn%oldestEvery != 0
+			for o, other := range r.m.parts[s.Partition] {
+				older := o < offset && l.count+other.count == 0 && (!byPriority || other.priority == l.priority)
+				if r.m.free(int(s.Partition), o) && (older || byPriority && other.priority > l.priority) {
+					r.t.Fatalf("received %d/%d %+v before %d %+v", s.Partition, offset, l, o, other)
 				}
 			}
 			l.holder = c

@@ -75,7 +75,7 @@ func (b *Broker) Begin(ctx context.Context, appends []Append) (Publication, erro
 		}
 		*c = publish{
 			queue: a.Queue, partition: int(a.Partition), chunk: a.Chunk, count: h.Count,
-			parts: parts, idempotent: a.Idempotent, producer: h.Producer, sequence: h.Sequence,
+			parts: parts, priorities: h.Flags&chunk.HasPriority != 0, idempotent: a.Idempotent, producer: h.Producer, sequence: h.Sequence,
 		}
 		c.pending = pending{cmd: c, bytes: h.Size, done: make(chan error, 1)}
 		b.commits.enqueue(&c.pending)
@@ -144,9 +144,6 @@ func (b *Broker) admit(a *Append) (h chunk.Header, parts []delayed, err error) {
 	return h, parts, err
 }
 
-// notDone are the flags of what the broker does not do.
-const notDone = chunk.HasPriority
-
 // lastYear is the end of the year 9999, in milliseconds since 1970 UTC.
 const lastYear = 253402300799999
 
@@ -160,8 +157,6 @@ func checkForeign(a *Append, h chunk.Header) error {
 		return refuse(om.CodeMalformedMessage, "%w", err)
 	case h.FirstBorn < 0 || h.LastBorn > lastYear:
 		return refuse(om.CodeMalformedMessage, "its messages are born at %d to %d ms since 1970, which is not in the years 1970 to 9999", h.FirstBorn, h.LastBorn)
-	case h.Flags&notDone != 0:
-		return refuse(om.CodeUnsupported, "priorities are not there")
 	case e.QoS == om.ExactlyOnce:
 		return refuse(om.CodeUnsupported, "%v delivery is not there", e.QoS)
 	case e.Body > MaxBody:
@@ -210,6 +205,7 @@ type publish struct {
 	count     int
 	parts     []delayed // of a chunk with delays
 
+	priorities         bool
 	idempotent         bool
 	producer, sequence uint64
 
@@ -224,6 +220,7 @@ func (c *publish) apply(b *Broker, tx *transaction) error {
 		return notFound("send", q.name)
 	}
 	p := q.partitions[c.partition]
+	q.urgent = q.urgent || c.priorities
 	if c.parts != nil {
 		return c.postpone(b, tx, p)
 	}

@@ -177,8 +177,12 @@ func (r *Receiver) take(limit int64, more bool, wait waiter) (leases []granted, 
 	if r.closed {
 		return nil, nil, r.endErrorLocked()
 	}
-	ready := g.ready(limit)
-	if ready == 0 || more && ready < limit {
+	wanted := limit
+	if q.urgent {
+		wanted = max(limit, lookAhead)
+	}
+	ready := g.ready(wanted)
+	if ready == 0 || more && ready < wanted {
 		for i := range g.parts {
 			p := g.parts[(r.turn+i)%len(g.parts)]
 			if p.hasNext(q.partitions[p.partition].end) {
@@ -196,6 +200,7 @@ func (r *Receiver) take(limit int64, more bool, wait waiter) (leases []granted, 
 	r.turn++
 	for i := range g.parts {
 		p := g.parts[(r.turn+i)%len(g.parts)]
+		p.turn++
 		for limit > 0 && len(p.ready) > 0 {
 			again := p.ready[0].From < p.recheck
 			runs, count := p.take(limit)
@@ -234,6 +239,7 @@ func (r *Receiver) look(p *progress, seen *recordReader) error {
 		return storeError(err, "receive", q.name)
 	}
 	seen.keep(log, rec)
+	q.urgent = q.urgent || len(s.urgent) > 0
 	if dead := p.offer(rec.End(), s); len(dead) > 0 {
 		r.group.buryLater(p, dead)
 	}
