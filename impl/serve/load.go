@@ -19,8 +19,10 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// maxFile bounds a configuration file, bytes.
-const maxFile = 1 << 20
+const (
+	maxFile = 1 << 20 // bytes of a configuration file
+	maxName = 100     // bytes of a name that is compared with those of settings
+)
 
 // Setting is one thing that can be set.
 type Setting struct {
@@ -186,8 +188,11 @@ func refuseForms(from, to reflect.Type, data any) (any, error) {
 	switch {
 	case to == reflect.TypeFor[time.Duration]() && from.Kind() != reflect.String:
 		return nil, fmt.Errorf("%v has no unit; write for example %vs", data, data)
-	case to == reflect.TypeFor[Bytes]() && (from.Kind() == reflect.Float64 || from.Kind() == reflect.Bool),
-		to.Kind() == reflect.String && from.Kind() != reflect.String,
+	case to.Kind() == reflect.Int || to == reflect.TypeFor[Bytes]():
+		if n, isNumber := data.(int); from.Kind() != reflect.String && (!isNumber || n < 0) {
+			return nil, fmt.Errorf("%v is not a whole number, or out of range", data)
+		}
+	case to.Kind() == reflect.String && from.Kind() != reflect.String,
 		to.Kind() == reflect.Bool && from.Kind() != reflect.Bool && from.Kind() != reflect.String,
 		to.Kind() != reflect.Slice && (from.Kind() == reflect.Slice || from.Kind() == reflect.Map):
 		return nil, fmt.Errorf("%v is not a %s; put text between quotes", data, to.Kind())
@@ -243,6 +248,9 @@ func checkKeys(path string, k *koanf.Koanf) error {
 // suggest names the setting that was probably meant, "" for none.
 func suggest(name string, form func(Setting) string) string {
 	best, distance := "", 4
+	if len(name) > maxName {
+		return ""
+	}
 	for _, s := range Settings() {
 		full := form(s)
 		_, last, _ := strings.Cut(full, ".")

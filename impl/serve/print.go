@@ -54,6 +54,8 @@ func (l *Loaded) shown(s Setting) any {
 				return u.Redacted()
 			}
 			return "[redacted]"
+		case strings.ContainsAny(v, "\n\r"): // the comment goes behind it
+			return &yaml.Node{Kind: yaml.ScalarNode, Value: v, Style: yaml.DoubleQuotedStyle}
 		}
 		return v
 	case Bytes, fmt.Stringer:

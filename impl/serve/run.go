@@ -103,6 +103,16 @@ func (h *host) open(ctx context.Context) (err error) {
 		return &ConfigError{fmt.Errorf("listen: %w", err)}
 	}
 	h.onClose(func() { _ = h.listener.Close() })
+	tracer, end, err := openTrace(ctx, h.Trace, h.log)
+	if err != nil {
+		return &ConfigError{fmt.Errorf("trace.endpoint: %w", err)}
+	}
+	h.closers = append(h.closers, func(ctx context.Context) error {
+		if err := end(ctx); err != nil {
+			h.log.Warn("the last spans were not delivered")
+		}
+		return nil
+	})
 	h.broker, err = broker.Open(broker.Config{
 		Store: store.Options{
 			Path: h.Path, Memory: h.Memory, RetainBytes: int64(h.Retain.Bytes), RetainAge: h.Retain.Age, Reserve: int64(h.Retain.Reserve),
@@ -117,16 +127,6 @@ func (h *host) open(ctx context.Context) (err error) {
 		return err
 	}
 	h.metrics.Watch(h.broker, h.audit)
-	tracer, end, err := openTrace(ctx, h.Trace, h.log)
-	if err != nil {
-		return &ConfigError{fmt.Errorf("trace.endpoint: %w", err)}
-	}
-	h.closers = append(h.closers, func(ctx context.Context) error {
-		if err := end(ctx); err != nil {
-			h.log.Warn("the last spans were not delivered")
-		}
-		return nil
-	})
 	var secure *tls.Config
 	if h.secure != nil {
 		secure = h.secure.Config()

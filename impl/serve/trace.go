@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/url"
+	"time"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
@@ -30,8 +31,19 @@ func openTrace(ctx context.Context, c Trace, log *slog.Logger) (trace.Tracer, fu
 		sdk.WithBatcher(exporter), sdk.WithSampler(sdk.ParentBased(sdk.TraceIDRatioBased(c.Sample))),
 		sdk.WithResource(resource.NewSchemaless(attribute.String("service.name", "oms"), attribute.String("service.version", server.Version))),
 	)
-	return provider.Tracer("github.com/openmessaging/openmessaging-go/impl/server"), provider.Shutdown, nil
+	return provider.Tracer("github.com/openmessaging/openmessaging-go/impl/server"), func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, spansWithin)
+		defer cancel()
+		err := provider.Shutdown(ctx)
+		if err != nil { // it still tries
+			_ = exporter.Shutdown(ctx)
+		}
+		return err
+	}, nil
 }
+
+// spansWithin is how long the last spans may take.
+const spansWithin = 2 * time.Second
 
 // withoutPassword returns the text of an error about an endpoint.
 func withoutPassword(err error, endpoint string) string {

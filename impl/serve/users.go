@@ -103,10 +103,10 @@ func initAdmin(ctx context.Context, storage auth.Storage, c *Config, ask func(us
 		return false, fmt.Errorf("init_admin: %w", err)
 	}
 	if err := d.AddUser(c.InitAdmin, auth.User{}); err != nil {
-		return false, err
+		return false, fmt.Errorf("init_admin: %w", err)
 	}
 	if err := d.SetPassword(c.InitAdmin, password); err != nil {
-		return false, err
+		return false, fmt.Errorf("init_admin: %w", err)
 	}
 	for _, text := range []string{
 		"allow browse,manage server", "allow browse,manage namespace:*",

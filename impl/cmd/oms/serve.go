@@ -54,6 +54,9 @@ Health, metrics and profiles are at --admin-listen: /livez, /readyz, /startupz,
 				return usage(c, eachLine(err))
 			}
 			if check {
+				for _, name := range l.Strange {
+					fmt.Fprintln(c.ErrOrStderr(), "oms: this variable of the environment is no setting:", name)
+				}
 				_, err := fmt.Fprintln(c.OutOrStdout(), "the configuration can be used")
 				return err
 			}

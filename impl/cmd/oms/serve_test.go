@@ -161,3 +161,23 @@ func TestServeRefuses(t *testing.T) {
 	}
 	r.end()
 }
+
+func TestPrintConfig(t *testing.T) {
+	t.Setenv("OMS_DRAIN", "7s")
+	t.Setenv("OMS_DRIAN", "8s")
+	t.Setenv("OMS_INIT_ADMIN_PASSWORD", "hunter2")
+	code, out, stderr := command(t, "serve", "--path", "data", "--print-config")
+	for _, part := range []string{"path: data ", "# flag --path\n", "drain: 7s ", "# environment OMS_DRAIN\n", "[redacted]"} {
+		if code != 0 || !strings.Contains(out, part) {
+			t.Errorf("status %d, %q is not in %s%s", code, part, out, stderr)
+		}
+	}
+	if strings.Contains(out+stderr, "hunter2") {
+		t.Errorf("a secret is printed: %s%s", out, stderr)
+	}
+	t.Setenv("OMS_INIT_ADMIN_PASSWORD", "")
+	code, out, stderr = command(t, "serve", "--path", "data", "--check")
+	if code != 0 || out != "the configuration can be used\n" || !strings.Contains(stderr, "OMS_DRIAN; is OMS_DRAIN meant?") {
+		t.Errorf("status %d: %s%s", code, out, stderr)
+	}
+}
