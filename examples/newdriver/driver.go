@@ -5,8 +5,8 @@ package newdriver
 
 import (
 	"context"
+	"flag"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -48,10 +48,10 @@ func (s *System) Info() spi.Info {
 	return spi.Info{Name: "newdriver", Version: "0.1.0", SpecVersion: om.SpecVersion}
 }
 
-// Open refuses options: they may be mistyped.
+// Open knows no options and refuses all: they may be mistyped.
 func (s *System) Open(ctx context.Context, cfg spi.Config) (spi.Conn, error) {
-	if len(cfg.URL.Options) > 0 {
-		return nil, om.NewError(om.CodeMalformedURL, "open", cfg.URL.String(), "there are no options")
+	if err := spi.ParseOptions(cfg.URL, new(flag.FlagSet)); err != nil {
+		return nil, err
 	}
 	return s.endpoint(), ctx.Err()
 }
@@ -145,13 +145,12 @@ func (e *endpoint) Send(ctx context.Context, ms []*om.Message) ([]spi.Outcome, e
 // store stores a copy of m: the message belongs to the caller.
 func (s *System) store(m *om.Message) (out spi.Outcome) {
 	q := s.queues[m.Destination]
-	switch e := m.Ext; {
+	refused := spi.Refuse("send", m, nil)
+	switch {
 	case q == nil:
 		out.Err = om.NewError(om.CodeDestinationNotFound, "send", m.Destination, "no queue has that name")
-	case m.QoS != om.AtLeastOnce, m.Compression != "", e.Delay != 0, !e.ExpireAt.IsZero(), e.Priority != 0, !e.Partition.IsZero(),
-		e.CorrelationID != "", e.MessageKey != "", e.TraceID != "",
-		slices.ContainsFunc(slices.Collect(maps.Values(m.Properties)), func(v om.Value) bool { return v.Kind() == om.KindObject }):
-		out.Err = om.NewError(om.CodeUnsupported, "send", m.Destination, "the message asks for what this driver does not declare")
+	case refused != nil:
+		out.Err = refused
 	default:
 		m = m.Clone()
 		if m.Properties == nil {

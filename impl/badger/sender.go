@@ -20,8 +20,9 @@ type sender struct {
 
 func newSender(c *conn) *sender {
 	return &sender{conn: c, encoder: batch.NewEncoder(batch.Limits{
-		Body: broker.MaxBody, Properties: broker.MaxProperties, Header: broker.MaxHeader, ChunkMessages: broker.MaxChunkMessages,
-	})}
+		Limits:        spi.Limits{Body: broker.MaxBody, Properties: broker.MaxProperties, Header: broker.MaxHeader},
+		ChunkMessages: broker.MaxChunkMessages,
+	}, c.capabilities)}
 }
 
 func (s *sender) Close(context.Context) error {
