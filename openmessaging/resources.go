@@ -116,5 +116,9 @@ type Filter struct {
 // SQL returns a filter by a SQL-92 selector over properties and header fields.
 func SQL(expression string) Filter { return Filter{Type: "sql", Expression: expression} }
 
-// Tag returns a filter by tags, for example "a || b".
+// PropertyTags is the String property that tag filters look at.
+const PropertyTags = "TAGS"
+
+// Tag returns a filter by tags, for example "a || b": messages whose
+// [PropertyTags] is one of these. "*" matches all.
 func Tag(expression string) Filter { return Filter{Type: "tag", Expression: expression} }

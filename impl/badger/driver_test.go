@@ -96,7 +96,7 @@ func TestG40_capability_honest(t *testing.T) {
 		if !power[spi.Asser](t, c).As(&b) || b == nil || power[spi.Asser](t, c).As(new(int)) {
 			t.Error("As")
 		}
-		for _, undeclared := range []om.Capability{om.CapDelay, om.CapTransaction, om.CapQoS2, om.CapDeadLetter} {
+		for _, undeclared := range []om.Capability{om.CapDelay, om.CapTransaction, om.CapQoS2} {
 			if caps.Has(undeclared) {
 				t.Errorf("%s is declared", undeclared)
 			}

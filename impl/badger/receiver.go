@@ -9,7 +9,7 @@ import (
 	"github.com/openmessaging/openmessaging-go/spi"
 )
 
-// receiver implements spi.Receiver, spi.Nacker and spi.Leaser.
+// receiver implements spi.Receiver, spi.Nacker, spi.Leaser and spi.DeadLetterer.
 type receiver struct {
 	conn   *conn
 	broker *broker.Receiver
@@ -48,6 +48,12 @@ func (r *receiver) Ack(ctx context.Context, receipts []spi.Receipt) ([]error, er
 func (r *receiver) Nack(ctx context.Context, receipts []spi.Receipt, delay time.Duration) ([]error, error) {
 	return r.settle(ctx, "nack", receipts, func(rs []broker.Receipts) ([]error, error) {
 		return r.broker.Nack(ctx, rs, delay)
+	})
+}
+
+func (r *receiver) Reject(ctx context.Context, receipts []spi.Receipt, reason string) ([]error, error) {
+	return r.settle(ctx, "reject", receipts, func(rs []broker.Receipts) ([]error, error) {
+		return r.broker.Reject(ctx, rs, reason)
 	})
 }
 

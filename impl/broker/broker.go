@@ -163,7 +163,7 @@ func (b *Broker) StoreID() string { return b.store.ID() }
 func (b *Broker) Capabilities() om.Capabilities {
 	all := om.Capabilities{
 		om.CapPersistent,
-		om.CapAdmin, om.CapBroadcast, om.CapDeliveryCount, om.CapExpire, om.CapExtIDs, om.CapFilter, om.CapLease, om.CapLimits, om.CapMetadata,
+		om.CapAdmin, om.CapBroadcast, om.CapDeadLetter, om.CapDeliveryCount, om.CapExpire, om.CapExtIDs, om.CapFilter, om.CapLease, om.CapLimits, om.CapMetadata,
 		om.CapNack, om.CapNested, om.CapOrderKey, om.CapPartitions, om.CapQoS1, om.CapRouting, om.CapSeek, om.CapStoreInfo, om.CapStream,
 	}
 	if b.memory {

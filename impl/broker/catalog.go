@@ -116,6 +116,11 @@ type createQueue struct {
 func (c *createQueue) apply(b *Broker, tx *transaction) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	return c.create(b, tx)
+}
+
+// create creates the queue; Broker.mu is held.
+func (c *createQueue) create(b *Broker, tx *transaction) error {
 	full := om.JoinQueueName(c.Namespace, c.Name)
 	switch {
 	case !b.namespaces[c.Namespace]:
@@ -225,6 +230,9 @@ func (b *Broker) CreateQueue(ctx context.Context, c om.QueueConfig) error {
 	namespace, name, full, err := resolve("create queue", c.Name)
 	if err != nil {
 		return err
+	}
+	if strings.Contains(name, "//") {
+		return om.NewError(om.CodeBadParameter, "create queue", full, "%q is for dead-letter queues, which are made by the first dead letter", deadMark)
 	}
 	if c.Partitions == 0 {
 		c.Partitions = 1

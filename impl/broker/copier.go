@@ -13,12 +13,12 @@ import (
 // that is possible; only operators need messages.
 type copier struct{ *step }
 
-func (c copier) put(partition int32, count int, data []byte) {
+func (c *copier) put(partition int32, count int, data []byte) {
 	c.copies = append(c.copies, copied{int(partition), count, data})
 }
 
 // add copies what matches of a span.
-func (c copier) add(s Span) error {
+func (c *copier) add(s Span) error {
 	turn := c.target.NextPartition()
 	keyed := s.Header.Flags&chunk.HasKey != 0 && c.target.Partitions() > 1
 	if c.selector == nil && !keyed && len(c.operators) == 0 {
@@ -33,7 +33,13 @@ func (c copier) add(s Span) error {
 	var v chunk.View
 	w := chunk.Walk(s.Chunk, s.Header, s.Skip)
 	for i := 0; i < s.Count && w.Next(&v); i++ {
-		if !matches(&v, [2]*selector{c.selector}) {
+		if !matches(&v, [2]*selector{c.selector}) || c.isDuplicate(&v, s.StoredAt) {
+			continue
+		}
+		if joined, err := c.join(&v, s); joined || err != nil {
+			if err != nil {
+				return err
+			}
 			continue
 		}
 		to := turn
@@ -49,7 +55,12 @@ func (c copier) add(s Span) error {
 	if err := w.Err(); err != nil {
 		return err
 	}
-	if len(c.operators) > 0 {
+	return c.copyRuns(s, runs, partitions)
+}
+
+// copyRuns copies runs of a span, each into its partition.
+func (c *copier) copyRuns(s Span, runs []chunk.Run, partitions []int32) error {
+	if slices.ContainsFunc(c.operators, operatorRecord.changes) {
 		return c.operate(s, runs, partitions)
 	}
 	i := 0
@@ -59,8 +70,22 @@ func (c copier) add(s Span) error {
 	})
 }
 
+// isDuplicate reports whether the route has seen a message's value before, and
+// notes it otherwise.
+func (c *copier) isDuplicate(v *chunk.View, stored int64) bool {
+	of, ok := c.seen.value(v)
+	if !ok {
+		return false
+	}
+	if c.seen.has(of, stored) {
+		return true
+	}
+	c.seen.add(of, stored)
+	return false
+}
+
 // operate encodes messages anew, as the operators change them. Their ids stay.
-func (c copier) operate(s Span, runs []chunk.Run, partitions []int32) error {
+func (c *copier) operate(s Span, runs []chunk.Run, partitions []int32) error {
 	h := s.Header
 	for i, r := range runs {
 		ms := make([]om.Message, r.Count)
@@ -83,8 +108,10 @@ func (c copier) operate(s Span, runs []chunk.Run, partitions []int32) error {
 // operatorRecord is the stored form of an operator.
 type operatorRecord struct {
 	Type       string   `msgpack:"type"`
-	Properties []byte   `msgpack:"properties,omitempty"` // a chunk of one message that has them
+	Properties []byte   `msgpack:"properties,omitempty"` // as in chunks
 	Keys       []string `msgpack:"keys,omitempty"`
+	Window     int64    `msgpack:"window,omitempty"` // milliseconds
+	Count      int      `msgpack:"count,omitempty"`
 
 	properties om.Properties // decoded
 }
@@ -104,15 +131,22 @@ func operatorRecords(op, route string, os []om.Operator) (out []operatorRecord, 
 				return nil, err
 			}
 			size = o.Properties.Size()
-			var b chunk.Builder
-			b.Reset(0, 0, "", "", time.UnixMilli(0))
-			b.Add(m)
-			r.Properties, r.properties = b.Finish(), o.Properties.Clone()
+			r.Properties, r.properties = chunk.AppendProperties(nil, o.Properties), o.Properties.Clone()
 		case om.OperatorDrop:
 			r.Keys = slices.Clone(o.Keys)
 			for _, k := range o.Keys {
 				size += len(k)
 			}
+		case om.OperatorDeduplicate:
+			if err := checkDeduplicate(op, route, o, out); err != nil {
+				return nil, err
+			}
+			r.Keys, r.Window, size = slices.Clone(o.Keys), o.Window.Milliseconds(), len(o.Keys[0])
+		case om.OperatorJoin:
+			if err := checkJoin(op, route, o, out); err != nil {
+				return nil, err
+			}
+			r.Count, r.Window = o.Count, o.Window.Milliseconds()
 		default:
 			return nil, om.NewError(om.CodeUnsupported, op, route, "operator %d: there is no type %q", i, o.Type)
 		}
@@ -125,25 +159,30 @@ func operatorRecords(op, route string, os []om.Operator) (out []operatorRecord, 
 }
 
 // load decodes the properties.
-func (o *operatorRecord) load() error {
+func (o *operatorRecord) load() (err error) {
 	if o.Type != string(om.OperatorSet) {
 		return nil
 	}
-	h, err := chunk.Parse(o.Properties)
-	if err != nil {
-		return err
-	}
-	var m [1]om.Message
-	_, err = chunk.Decode(o.Properties, h, 0, m[:])
-	o.properties = m[0].Properties
+	o.properties, err = chunk.DecodeProperties(o.Properties)
 	return err
 }
 
 func (o *operatorRecord) operator() om.Operator {
-	return om.Operator{Type: om.OperatorType(o.Type), Properties: o.properties.Clone(), Keys: slices.Clone(o.Keys)}
+	return om.Operator{
+		Type: om.OperatorType(o.Type), Properties: o.properties.Clone(), Keys: slices.Clone(o.Keys),
+		Window: time.Duration(o.Window) * time.Millisecond, Count: o.Count,
+	}
+}
+
+// changes reports whether the operator changes properties.
+func (o operatorRecord) changes() bool {
+	return o.Type == string(om.OperatorSet) || o.Type == string(om.OperatorDrop)
 }
 
 func (o *operatorRecord) change(p om.Properties) {
+	if !o.changes() {
+		return
+	}
 	maps.Copy(p, o.properties)
 	for _, k := range o.Keys {
 		delete(p, k)

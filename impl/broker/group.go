@@ -184,6 +184,11 @@ func (p *progress) trim(begin int64) (changed bool) {
 		return false
 	}
 	p.lost += begin - p.cursor - p.settled.within(p.cursor, begin).count()
+	for _, l := range p.group.leases {
+		if l.progress == p {
+			p.group.settleLease(l, p.cursor, begin)
+		}
+	}
 	p.settle(p.cursor, begin)
 	return true
 }
@@ -202,14 +207,25 @@ func (p *progress) hasNext(end int64) bool {
 }
 
 // offer has the offsets from next on delivered that are neither settled nor
-// left out. Those with a key wait for their turn.
-func (p *progress) offer(to int64, s sifted) {
+// left out. Those with a key wait for their turn. What was delivered too often
+// in an earlier life is returned.
+func (p *progress) offer(to int64, s sifted) (dead ranges) {
 	keys := s.keys
+	for at := p.next; at < to && len(p.counts) > 0 && p.group.queue.buries(); {
+		count, end := p.counts.at(at, to)
+		if count >= MaxDeliveries {
+			dead.add(at, end)
+		}
+		at = end
+	}
 	for p.next < to {
 		settled, run := p.settled.at(p.next, to)
 		if settled == 0 {
 			var out int32
 			if out, run = s.out(p.next, run); out == 0 {
+				out, run = dead.at(p.next, run)
+			}
+			if out == 0 {
 				for len(keys) > 0 && keys[0].offset < p.next {
 					keys = keys[1:]
 				}
@@ -225,6 +241,7 @@ func (p *progress) offer(to int64, s sifted) {
 		}
 		p.next = run
 	}
+	return dead
 }
 
 // take picks ready offsets, at most limit, all with the same number of earlier

@@ -134,11 +134,7 @@ func (c *release) apply(_ *Broker, tx *transaction) error {
 			settled, end := p.settled.at(from, to)
 			if settled == 0 {
 				p.counts.increment(from, end)
-				if c.due.IsZero() {
-					p.ready.add(from, end)
-				} else {
-					g.lease(p, nil, ranges{{from, end, 1}}, c.due)
-				}
+				c.again(from, end)
 			}
 			from = end
 		}
@@ -146,6 +142,23 @@ func (c *release) apply(_ *Broker, tx *transaction) error {
 	tx.touch(p)
 	g.wakeOne()
 	return nil
+}
+
+// again has offsets delivered again, or buried where that was the last time.
+func (c *release) again(from, to int64) {
+	p, g := c.progress, c.progress.group
+	for from < to {
+		count, end := p.counts.at(from, to)
+		switch {
+		case count >= MaxDeliveries && g.queue.buries():
+			g.buryLater(p, ranges{{from, end, 1}})
+		case c.due.IsZero():
+			p.ready.add(from, end)
+		default:
+			g.lease(p, nil, ranges{{from, end, 1}}, c.due)
+		}
+		from = end
+	}
 }
 
 // leaseHeap orders leases by their end.

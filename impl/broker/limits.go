@@ -1,7 +1,9 @@
 package broker
 
 import (
+	"cmp"
 	"fmt"
+	"strings"
 
 	"github.com/openmessaging/openmessaging-go/impl/store"
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
@@ -49,8 +51,12 @@ const (
 )
 
 // checkName holds the rules of names: 1 to 255 of the letters, digits and
-// . _ - % | / ~ $, without "//".
+// . _ - % | / ~ $, without "//". The name of a dead-letter queue is made of
+// those of a queue and a group.
 func checkName(op, what, name string) error {
+	if queue, group, dead := strings.Cut(name, deadMark); dead && what == "queue" {
+		return cmp.Or(checkName(op, "queue", queue), checkName(op, "group", group))
+	}
 	bad := func(why string) error {
 		return om.NewError(om.CodeBadParameter, op, name, "the %s's name %s; names are 1 to %d letters, digits and . _ - %% | / ~ $", what, why, MaxNameLength)
 	}

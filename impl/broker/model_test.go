@@ -114,6 +114,7 @@ type modelRun struct {
 	m         *model
 	receivers []*Receiver
 	sent      int
+	stored    []Append // idempotent ones, as they were answered
 }
 
 func (r *modelRun) ok(err error) {
@@ -138,13 +139,25 @@ func (r *modelRun) newReceiver() {
 }
 
 func (r *modelRun) step() {
-	ops := []string{"publish", "publish", "receive", "receive", "receive", "ack", "ack", "nack", "close", "seek"}
+	ops := []string{"publish", "publish", "again", "receive", "receive", "receive", "ack", "ack", "nack", "close", "seek"}
 	if !r.opts.Memory {
 		ops = append(ops, "reopen")
 	}
 	switch rapid.SampledFrom(ops).Draw(r.t, "op") {
 	case "publish":
 		r.publish()
+	case "again":
+		if len(r.stored) > 0 {
+			before := rapid.SampledFrom(r.stored).Draw(r.t, "before")
+			again := before
+			again.Queue, again.Base = r.q, -1
+			a := []Append{again}
+			r.ok(r.b.Publish(context.Background(), a))
+			r.ok(a[0].Err)
+			if a[0].Base != before.Base {
+				r.t.Fatalf("a chunk that was stored at %d is answered with %d", before.Base, a[0].Base)
+			}
+		}
 	case "receive":
 		r.receive(rapid.SampledFrom(r.receivers).Draw(r.t, "receiver"))
 	case "ack":
@@ -184,11 +197,14 @@ func (r *modelRun) publish() {
 		r.m.parts[p] = append(r.m.parts[p], &line{body: body, key: m.Ext.MessageKey})
 		r.sent++
 	}
-	a := []Append{{Queue: r.q, Partition: int32(p), Chunk: b.Finish()}}
+	a := []Append{{Queue: r.q, Partition: int32(p), Chunk: b.Finish(), Foreign: true, Idempotent: rapid.Bool().Draw(r.t, "idempotent")}}
 	r.ok(r.b.Publish(context.Background(), a))
 	r.ok(a[0].Err)
 	if a[0].Base != int64(base) {
 		r.t.Fatalf("offset %d, want %d", a[0].Base, base)
+	}
+	if a[0].Idempotent {
+		r.stored = append(r.stored, a[0])
 	}
 }
 

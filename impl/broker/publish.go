@@ -155,6 +155,8 @@ func checkForeign(a *Append, h chunk.Header) error {
 		return refuse(om.CodeMalformedMessage, "its messages are born at %d to %d ms since 1970, which is not in the years 1970 to 9999", h.FirstBorn, h.LastBorn)
 	case h.Flags&notDone != 0:
 		return refuse(om.CodeUnsupported, "delay, priority and compression are not there")
+	case e.QoS == om.ExactlyOnce:
+		return refuse(om.CodeUnsupported, "%v delivery is not there", e.QoS)
 	case e.Body > MaxBody:
 		return refuse(om.CodeBodyTooLarge, "a body has %d bytes, %d are the most", e.Body, MaxBody)
 	case e.Properties > MaxProperties:

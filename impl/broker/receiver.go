@@ -234,7 +234,9 @@ func (r *Receiver) look(p *progress, seen *recordReader) error {
 		return storeError(err, "receive", q.name)
 	}
 	seen.keep(log, rec)
-	p.offer(rec.End(), s)
+	if dead := p.offer(rec.End(), s); len(dead) > 0 {
+		r.group.buryLater(p, dead)
+	}
 	if len(s.left)+len(s.expired) > 0 {
 		q.b.commits.enqueueLazy(r.group.pass(p, s.left, s.expired))
 	}
@@ -378,6 +380,19 @@ func (r *Receiver) putBack(l *granted, runs ranges) {
 		g.settleLease(l.lease, s.From, s.To)
 		l.progress.again(s.From, s.To)
 	}
+}
+
+// InFlight returns how many deliveries the receiver has that are not settled.
+func (r *Receiver) InFlight() (n int64) {
+	g := r.group
+	g.queue.mu.Lock()
+	defer g.queue.mu.Unlock()
+	for _, l := range g.leases {
+		if l.receiver == r {
+			n += l.left.count()
+		}
+	}
+	return n
 }
 
 // Close gives back what was received and not settled, counted as delivered,

@@ -20,12 +20,14 @@ type route struct {
 	record   routeRecord
 	target   *Queue
 	selector *selector
-	cursors  []int64 // by partition of the source: what is before it has been copied
+	progress []handled // by partition of the source
 	// generation counts the updates: what was made ready before one means
 	// nothing after it.
 	generation uint32
 	end        context.CancelFunc // of the goroutine that copies; nil before it runs
-	removed    bool
+
+	work    work // the goroutine's own
+	removed bool
 }
 
 // routeRecord is the stored form of a route.
@@ -38,16 +40,36 @@ type routeRecord struct {
 	Operators []operatorRecord `msgpack:"operators,omitempty"`
 }
 
+// handled is how far a route is in a partition: what is before the cursor, or in
+// done, has been copied or left out.
+type handled struct {
+	cursor int64
+	done   ranges // beyond cursor
+}
+
+func (h *handled) add(from, to int64) {
+	h.done.add(max(from, h.cursor), to)
+	if len(h.done) > 0 && h.done[0].From <= h.cursor {
+		h.cursor = h.done[0].To
+		h.done = h.done[1:]
+	}
+}
+
 // cursorsRecord is the stored form of a route's progress.
 type cursorsRecord struct {
 	_msgpack struct{} `msgpack:",as_array"` //lint:ignore U1000 msgpack reads it
 	Cursors  []int64
+	Done     [][]int64
 }
 
 func routeKey(name string) string { return keyRoute + name }
 
 func (r *route) putCursors(tx *transaction) {
-	tx.batch.Put(keyCursors+r.record.Name, encode(cursorsRecord{Cursors: r.cursors}))
+	var rec cursorsRecord
+	for _, h := range r.progress {
+		rec.Cursors, rec.Done = append(rec.Cursors, h.cursor), append(rec.Done, h.done.flat())
+	}
+	tx.batch.Put(keyCursors+r.record.Name, encode(rec))
 }
 
 // config describes the route; the source's lock is held.
@@ -172,7 +194,10 @@ func (c *createRoute) apply(b *Broker, tx *transaction) error {
 		return err
 	}
 	c.record.Source = c.source.record.ID
-	r := &route{b: b, source: c.source, record: c.record, target: c.target, selector: c.selector, cursors: c.cursors}
+	r := &route{b: b, source: c.source, record: c.record, target: c.target, selector: c.selector}
+	for _, at := range c.cursors {
+		r.progress = append(r.progress, handled{cursor: at})
+	}
 	b.routes[r.record.Name] = r
 	tx.batch.Put(routeKey(r.record.Name), encode(r.record))
 	r.putCursors(tx)
@@ -270,14 +295,15 @@ func loadCursors(b *Broker, key string, value []byte) error {
 		return err
 	}
 	r := b.routes[strings.TrimPrefix(key, keyCursors)]
-	if r == nil || len(c.Cursors) != len(r.source.partitions) {
+	if r == nil || len(c.Cursors) != len(r.source.partitions) || len(c.Done) != len(c.Cursors) {
 		return damaged(key, fmt.Errorf("progress of a route that is not there"))
 	}
 	for i, p := range r.source.partitions {
-		if c.Cursors[i] < 0 || c.Cursors[i] > p.next {
+		done, ok := unflat(c.Done[i])
+		if !ok || c.Cursors[i] < 0 || c.Cursors[i] > p.next {
 			return damaged(key, fmt.Errorf("progress that cannot be"))
 		}
+		r.progress = append(r.progress, handled{c.Cursors[i], done})
 	}
-	r.cursors = c.Cursors
 	return nil
 }

@@ -5,14 +5,16 @@ import (
 	"strconv"
 	"strings"
 	"testing/synctest"
+	"time"
 
 	"github.com/cockroachdb/datadriven"
+	"github.com/vmihailenco/msgpack/v5"
 
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 )
 
-// parseMessage parses "body name=value …": key is the message key, others are
-// properties, numbers as Long.
+// parseMessage parses "body name=value …": key is the message key, of the
+// correlation id, others are properties, numbers as Long.
 func parseMessage(line string) *om.Message {
 	fields := strings.Fields(line)
 	m := om.NewMessage("", []byte(fields[0]))
@@ -22,6 +24,8 @@ func parseMessage(line string) *om.Message {
 		switch {
 		case name == "key":
 			m.Ext.MessageKey = value
+		case name == "of":
+			m.Ext.CorrelationID = value
 		case err == nil:
 			m.Properties[name] = om.Long(n)
 		default:
@@ -35,6 +39,9 @@ func parseMessage(line string) *om.Message {
 func attributes(m *om.Message) (out string) {
 	if m.Ext.MessageKey != "" {
 		out = " key=" + m.Ext.MessageKey
+	}
+	if m.Ext.CorrelationID != "" {
+		out += " of=" + m.Ext.CorrelationID
 	}
 	for _, k := range m.Properties.Keys() {
 		out += " " + k + "="
@@ -72,6 +79,14 @@ func (s *script) route(d *datadriven.TestData) om.RouteConfig {
 		case "set":
 			name, value, _ := strings.Cut(rest, " ")
 			r.Operators = append(r.Operators, om.SetProperties(om.Properties{name: om.String(value)}))
+		case "join":
+			n, err := strconv.Atoi(rest)
+			if err != nil {
+				d.Fatalf(s.t, "%v", err)
+			}
+			r.Operators = append(r.Operators, om.Join(n, time.Minute))
+		case "deduplicate":
+			r.Operators = append(r.Operators, om.Deduplicate(rest, time.Minute))
 		case "drop":
 			r.Operators = append(r.Operators, om.DropProperties(rest))
 		}
@@ -93,4 +108,13 @@ func (s *script) routes(*datadriven.TestData) string {
 		out = append(out, line)
 	}
 	return strings.Join(out, "\n")
+}
+
+// printable shows a joined body as its parts.
+func printable(body []byte) string {
+	var parts []string
+	if len(body) > 0 && body[0] > 0x7f && msgpack.Unmarshal(body, &parts) == nil {
+		return strings.Join(parts, "+")
+	}
+	return string(body)
 }

@@ -314,7 +314,7 @@ func (s *script) print(name string, spans []Span) string {
 		}
 		for i, m := range ms {
 			offset := sp.Base + int64(i)
-			line := fmt.Sprintf("%d/%d %s", sp.Partition, offset, m.Body) + attributes(&m)
+			line := fmt.Sprintf("%d/%d %s", sp.Partition, offset, printable(m.Body)) + attributes(&m)
 			if sp.Delivery > 0 {
 				line += fmt.Sprintf(" delivery %d", sp.Delivery)
 				s.deliver[fmt.Sprintf("%s:%d/%d:%d", name, sp.Partition, offset, sp.Delivery)] = Receipts{sp.Partition, sp.Lease, offset, offset + 1}

@@ -3,10 +3,14 @@ package chunk_test
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"math"
+	"os"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -312,6 +316,7 @@ func checkValid(t *testing.T, data []byte, h chunk.Header, told chunk.Extent, ms
 			t.Errorf("valid, but the client would refuse it: %v", err)
 		}
 		e.Body, e.Properties = max(e.Body, len(m.Body)), max(e.Properties, m.Properties.Size())
+		e.QoS = max(e.QoS, m.QoS)
 		e.Header = max(e.Header, len(m.Compression)+len(m.Ext.CorrelationID)+len(m.Ext.TransactionID)+len(m.Ext.MessageKey)+len(m.Ext.TraceID))
 	}
 	if e != told {
@@ -402,6 +407,26 @@ func TestCut(t *testing.T) {
 		if _, err := chunk.Cut(data, h, c[0], c[1]); err == nil {
 			t.Errorf("cut %v", c)
 		}
+	}
+}
+
+// TestExampleInDocs reads the chunk that docs/wire.md shows.
+func TestExampleInDocs(t *testing.T) {
+	page, err := os.ReadFile("../../docs/wire.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var data []byte
+	for _, line := range regexp.MustCompile(`(?m)^[0-9a-f]{2}( [0-9a-f]{2})*$`).FindAllString(string(page), -1) {
+		bytes, err := hex.DecodeString(strings.ReplaceAll(line, " ", ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		data = append(data, bytes...)
+	}
+	m := decode(t, data)[0]
+	if string(m.Body) != "hello" || m.Ext.MessageKey != "k1" || m.MessageID != "0102030405060708-0" || !strings.Contains(string(page), fmt.Sprintf("<%d bytes>", len(data))) {
+		t.Errorf("%+v in %d bytes", m, len(data))
 	}
 }
 

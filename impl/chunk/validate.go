@@ -17,9 +17,10 @@ import (
 
 // Extent tells the largest parts of the messages of a chunk, for limits.
 type Extent struct {
-	Body       int // bytes of a body
-	Properties int // of a message's properties, measured as openmessaging.Properties.Size does
-	Header     int // bytes of a message's texts: compression, ids, key
+	Body       int    // bytes of a body
+	Properties int    // of a message's properties, measured as openmessaging.Properties.Size does
+	Header     int    // bytes of a message's texts: compression, ids, key
+	QoS        om.QoS // the greatest number
 }
 
 // Validate walks all messages of a chunk that [Parse] has accepted and checks
@@ -64,6 +65,7 @@ func Validate(b []byte, h Header) (e Extent, err error) {
 	case v.flags != h.Flags:
 		return e, damaged("its flags %#x should be %#x", uint16(h.Flags), uint16(v.flags))
 	}
+	e.QoS = v.qos
 	return e, nil
 }
 
@@ -79,6 +81,7 @@ var (
 type validator struct {
 	*cursor
 	flags Flags
+	qos   om.QoS
 }
 
 // text passes over a string and returns its bytes.
@@ -117,7 +120,11 @@ func (v *validator) field(field uint64) (size int) {
 	}
 	switch field {
 	case fieldQoS:
-		number(maxQoS, HasQoS)
+		n := v.limited(maxQoS)
+		if n != 0 {
+			v.flags |= HasQoS
+		}
+		v.qos = max(v.qos, om.QoS(n))
 	case fieldDelay:
 		number(maxDelay, HasDelay)
 	case fieldExpireAt:

@@ -40,8 +40,8 @@ func killRounds(t *testing.T, k killing) {
 			for i := first; i <= last; i++ {
 				k.round(i, i == first, i == last)
 			}
-			t.Logf("%d messages acknowledged, %d found; %d acknowledgements, %d more undecided by a kill; oldest offsets %v",
-				k.ledger.sent, k.ledger.found, k.ledger.acked, k.ledger.undecided, k.ledger.begins)
+			t.Logf("%d messages acknowledged, %d found; %d acknowledgements, %d more undecided by a kill; %d copied by the route; oldest offsets %v",
+				k.ledger.sent, k.ledger.found, k.ledger.acked, k.ledger.undecided, k.ledger.copied, k.ledger.begins)
 		})
 	}
 }

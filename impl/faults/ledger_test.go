@@ -23,6 +23,7 @@ type ledger struct {
 
 	bytes                         int // of bodies that verify found last
 	sent, acked, found, undecided int // for the log
+	copied                        int // by the route
 }
 
 // keptBytes is what retention must leave of bodies when it has removed something.
@@ -151,6 +152,11 @@ func (l *ledger) verify(ctx context.Context, c spi.Conn) error {
 			}
 		}
 	}
+	if !l.expiring {
+		if err := l.verifyRoute(ctx, c); err != nil {
+			return err
+		}
+	}
 	for at, begin := range l.begins {
 		if begin > 0 && l.bytes < keptBytes {
 			return fmt.Errorf("%+v begins at offset %d, and only %d bytes are kept", at, begin, l.bytes)
@@ -245,7 +251,12 @@ func (l *ledger) verifyGroup(ctx context.Context, c spi.Conn, group, queue uint1
 		if left == 0 {
 			break
 		}
-		ds, err := r.Receive(ctx, 1000)
+		while, cancel := context.WithTimeout(ctx, time.Second)
+		ds, err := r.Receive(while, 1000)
+		cancel()
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			continue // what was left has gone to the dead-letter queue
+		}
 		if err != nil {
 			return fmt.Errorf("with %d messages left: %w", left, err)
 		}
@@ -265,6 +276,9 @@ func (l *ledger) verifyGroup(ctx context.Context, c spi.Conn, group, queue uint1
 				return fmt.Errorf("partition %d, offset %d was acknowledged and is delivered again", d.Partition, d.Offset)
 			}
 		}
+	}
+	if err := l.verifyDead(ctx, c, group, queue, delivered); err != nil {
+		return err
 	}
 	for p := range loadQueues[queue].Partitions {
 		at := target{queue, uint16(p)}

@@ -73,6 +73,11 @@ func loadChild() error {
 			return err
 		}
 	}
+	if len(options) == 0 { // with retention the route's commits would move what verify looks at
+		if err := makeRoute(ctx, c); err != nil {
+			return err
+		}
+	}
 	e.print("ready\n")
 	var wg sync.WaitGroup
 	for i := range loadProducers {

@@ -24,6 +24,7 @@ const (
 	delayTime
 	expireTime
 	priority
+	jmsPriority // 0 to 9, where ours is 1 to 10
 	deliveryMode
 )
 
@@ -33,7 +34,7 @@ var fields = map[string]field{
 	"$messageId": messageID, "$bornTimestamp": bornTimestamp, "$bornHost": bornHost, "$qos": qos,
 	"$compression": compression, "$correlationId": correlationID, "$transactionId": transactionID, "$messageKey": messageKey,
 	"$traceId": traceID, "$delayTime": delayTime, "$expireTime": expireTime, "$priority": priority,
-	"JMSMessageID": messageID, "JMSCorrelationID": correlationID, "JMSTimestamp": bornTimestamp, "JMSPriority": priority,
+	"JMSMessageID": messageID, "JMSCorrelationID": correlationID, "JMSTimestamp": bornTimestamp, "JMSPriority": jmsPriority,
 	"JMSXGroupID": messageKey, "JMSDeliveryMode": deliveryMode,
 }
 
@@ -108,6 +109,10 @@ func (e encoded) field(f field) value {
 		return numberOf(e.ExpireAt)
 	case priority:
 		return priorityOf(e.Priority)
+	case jmsPriority:
+		v := priorityOf(e.Priority)
+		v.num--
+		return v
 	case deliveryMode:
 		return persistent
 	}
@@ -146,6 +151,10 @@ func (d decoded) field(f field) value {
 		return millis(m.Ext.ExpireAt)
 	case priority:
 		return priorityOf(m.Ext.Priority)
+	case jmsPriority:
+		v := priorityOf(m.Ext.Priority)
+		v.num--
+		return v
 	case deliveryMode:
 		return persistent
 	}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -35,9 +36,6 @@ func Parse(expression string, o Options) (*Filter, error) {
 	return &Filter{c}, nil
 }
 
-// PropertyTags is the String property that tag filters look at.
-const PropertyTags = "TAGS"
-
 // maxTags bounds a tag filter.
 const maxTags = 256
 
@@ -50,7 +48,7 @@ func ParseTags(expression string) (*Filter, error) {
 	if len(expression) > MaxLength || !utf8.ValidString(expression) {
 		return wrong(0, "tags are valid UTF-8 of at most %d bytes", MaxLength)
 	}
-	m := &member{a: &identifier{name: PropertyTags}, texts: map[string]bool{}}
+	m := &member{a: &identifier{name: om.PropertyTags}, texts: map[string]bool{}}
 	at := 0
 	for tag := range strings.SplitSeq(expression, "||") {
 		switch t := strings.TrimSpace(tag); {
@@ -121,7 +119,7 @@ func (f *Filter) Explain(w io.Writer, m *om.Message) error {
 		case term:
 			result = n.eval(decoded{m}).String()
 		}
-		if _, err := fmt.Fprintf(w, "%s%s → %s\n", strings.Repeat("  ", depth), n, result); err != nil {
+		if _, err := fmt.Fprintf(w, "%s%s → %s\n", strings.Repeat("  ", depth), printable(n.String()), printable(result)); err != nil {
 			failed = err
 		}
 		for _, part := range n.parts() {
@@ -130,6 +128,16 @@ func (f *Filter) Explain(w io.Writer, m *om.Message) error {
 	}
 	walk(f.cond, 0)
 	return failed
+}
+
+// printable replaces control characters.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, s)
 }
 
 // Names returns the names in the expression, sorted.
@@ -146,4 +154,15 @@ func (f *Filter) Names() (names []string) {
 	walk(f.cond)
 	slices.Sort(names)
 	return names
+}
+
+// Text returns the value of a name in a message as a text that differs for
+// different values; ok is false when the message has none, or one that compares
+// with nothing.
+func Text(v *chunk.View, name string) (text string, ok bool) {
+	x := (&identifier{name, fields[name]}).eval(encoded{v})
+	if x.kind == null || x.kind == other {
+		return "", false
+	}
+	return x.String(), true
 }

@@ -83,7 +83,7 @@ func TestExpressions(t *testing.T) {
 			"s IN ('blue', 'red')", "s NOT IN ('blue', 'green')", "int IN (1, 40)", "int IN (39.5, 4e1)",
 			"s LIKE 'r%'", "s LIKE '_e_'", "s LIKE '%e%'", "s LIKE 'red'", "s NOT LIKE 're'", "empty LIKE ''", "empty LIKE '%'", "s LIKE '%'",
 			"größe LIKE 'a____'", "größe LIKE '%😀'", "größe LIKE '_äö%'", "s STARTSWITH 're'", "s ENDSWITH 'ed'", "s CONTAINS 'e'", "s NOT CONTAINS 'x'",
-			"s contains 'red' AND s Startswith ''", "$priority = 7", "JMSPriority > 6", "$messageKey = 'key'", "JMSXGroupID LIKE 'k%'",
+			"s contains 'red' AND s Startswith ''", "$priority = 7", "JMSPriority = 6", "$messageKey = 'key'", "JMSXGroupID LIKE 'k%'",
 			"JMSMessageID = '0000000000000001-2'", "$bornTimestamp = 1500000000000", "JMSTimestamp < 1500000000001", "$qos = 0", "$bornHost = 'host'",
 			"JMSCorrelationID = 'c1'", "JMSDeliveryMode = 'PERSISTENT'", "$expireTime IS NULL", "$traceId IS NULL", "$x = 9", "and_more = 'x'",
 			"none = 1 OR TRUE", "none = 1 OR int = 40", "t AND int = 40 OR FALSE", "FALSE AND FALSE OR TRUE", "NOT FALSE AND TRUE",
@@ -235,7 +235,7 @@ func TestLike(t *testing.T) {
 
 func TestTags(t *testing.T) {
 	m := om.NewMessage("q", nil)
-	m.Properties[PropertyTags] = om.String("b")
+	m.Properties[om.PropertyTags] = om.String("b")
 	for e, want := range map[string]bool{"a || b": true, "b": true, "a||c": false, "*": true, "a || *": true, "bb": false} {
 		f, err := ParseTags(e)
 		if err != nil || f.MatchMessage(m) != want || f.Match(viewOf(t, m)) != want {

@@ -126,11 +126,13 @@ func (v value) toNumber() value {
 		return v
 	}
 	s := strings.TrimSpace(v.text)
-	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
-		return value{kind: exact, num: n}
-	}
 	if len(s) == 0 || strings.Trim(s, "0123456789+-.eE") != "" {
-		return value{}
+		return value{} // strconv would allocate an error
+	}
+	if strings.Trim(s[1:], "0123456789") == "" {
+		if n, err := strconv.ParseInt(s, 10, 64); err == nil {
+			return value{kind: exact, num: n}
+		}
 	}
 	if f, err := strconv.ParseFloat(s, 64); err == nil {
 		return value{kind: approximate, float: f}

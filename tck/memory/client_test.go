@@ -193,7 +193,7 @@ func TestHammer(t *testing.T) {
 		}
 	}
 	dead := 0
-	if d, err := as[spi.Streamer](f, f.conn).ReadAt(t.Context(), memory.DeadLetterQueue("q", "g"), 0, 0, senders*each); err == nil {
+	if d, err := as[spi.Streamer](f, f.conn).ReadAt(t.Context(), om.DeadLetterQueue("q", "g"), 0, 0, senders*each); err == nil {
 		dead = len(d)
 	}
 	if len(acked)+dead != senders*each {

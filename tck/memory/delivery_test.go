@@ -208,15 +208,15 @@ func TestG26_dead_letters(t *testing.T) {
 		f.ok(r.Close(f.Context())) // the third delivery ended: that was the last
 		f.empty(f.receiver("q", "g"))
 
-		dlq := f.receiver(memory.DeadLetterQueue("q", "g"), "ops")
+		dlq := f.receiver(om.DeadLetterQueue("q", "g"), "ops")
 		ds := f.gets(dlq, "bad", "worse")
 		m, p := ds[0].Message, ds[0].Message.Properties
-		if m.MessageID != out[0].MessageID || p.GetInt64("p", 0) != 1 || p.GetString(memory.PropertyDeadReason, "") != "no use" ||
-			p.GetInt64(memory.PropertyDeadDeliveries, 0) != 3 || p.GetString(memory.PropertyDeadQueue, "") != "default://q" {
+		if m.MessageID != out[0].MessageID || p.GetInt64("p", 0) != 1 || p.GetString(om.PropertyDeadReason, "") != "no use" ||
+			p.GetInt64(om.PropertyDeadDeliveries, 0) != 3 || p.GetString(om.PropertyDeadQueue, "") != "default://q" {
 			t.Errorf("%+v", m)
 		}
 		p = ds[1].Message.Properties
-		if p.GetInt64(memory.PropertyDeadDeliveries, 0) != 3 || p.GetString(memory.PropertyDeadReason, "") == "" || ds[1].Message.MessageID != worse.Message.MessageID {
+		if p.GetInt64(om.PropertyDeadDeliveries, 0) != 3 || p.GetString(om.PropertyDeadReason, "") == "" || ds[1].Message.MessageID != worse.Message.MessageID {
 			t.Errorf("%+v", p)
 		}
 		f.empty(dlq)
@@ -224,13 +224,13 @@ func TestG26_dead_letters(t *testing.T) {
 
 		f.queue("fading", 1)
 		fading := f.receiver("fading", "g")
-		f.send(msg("a", to("fading"), expire(2*lease+1)))
+		f.send(msg("a", to("fading"), expire(2*lease+time.Millisecond)))
 		for range 3 {
 			f.take(fading, 1)
 			time.Sleep(lease)
 		}
 		f.empty(fading)
-		_, err := f.conn.NewReceiver(f.Context(), spi.ReceiverConfig{Queue: memory.DeadLetterQueue("fading", "g"), Group: "g", Lease: lease})
+		_, err := f.conn.NewReceiver(f.Context(), spi.ReceiverConfig{Queue: om.DeadLetterQueue("fading", "g"), Group: "g", Lease: lease})
 		f.is(err, om.CodeDestinationNotFound) // what has expired is not kept
 	}, memory.WithMaxDeliveries(3))
 }

@@ -11,10 +11,6 @@ import (
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 )
 
-// PropertyTags is the String property that holds a message's tag, for tag
-// filters.
-const PropertyTags = "TAGS"
-
 // filter decides which messages pass; nil lets all of them.
 type filter func(*om.Message) bool
 
@@ -57,7 +53,7 @@ func parseTags(expression string) (filter, error) {
 		tags = append(tags, tag)
 	}
 	return func(m *om.Message) bool {
-		tag, ok := m.Properties[PropertyTags].Text()
+		tag, ok := m.Properties[om.PropertyTags].Text()
 		return slices.Contains(tags, "*") || ok && slices.Contains(tags, tag)
 	}, nil
 }

@@ -36,7 +36,7 @@ func TestR090_filters(t *testing.T) {
 		f.is(fl.SetFilter(f.Context(), "x", om.Filter{}), om.CodeDestinationNotFound)
 
 		f.ok(fl.SetFilter(f.Context(), "q", om.Tag("a || b")))
-		tag := func(s string) func(*om.Message) { return property(memory.PropertyTags, om.String(s)) }
+		tag := func(s string) func(*om.Message) { return property(om.PropertyTags, om.String(s)) }
 		f.send(msg("7", tag("a")), msg("8", tag("c")), msg("9", tag("b")), msg("10"))
 		f.gets(r, "7", "9")
 	})

@@ -2,8 +2,10 @@ package memory
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 )
@@ -13,6 +15,7 @@ type route struct {
 	config         om.RouteConfig
 	source, target *queue
 	filter         filter
+	seen           map[string]time.Time // what a Deduplicate operator let pass last
 }
 
 // routesFrom returns the routes of a queue, by name.
@@ -31,15 +34,52 @@ func (r *route) copy(m *om.Message) {
 		return
 	}
 	if len(r.config.Operators) > 0 {
+		if r.isDuplicate(m) {
+			return
+		}
 		m = copyIn(m)
 		for _, o := range r.config.Operators {
 			maps.Copy(m.Properties, o.Properties)
-			for _, k := range o.Keys {
-				delete(m.Properties, k)
+			if o.Type == om.OperatorDrop {
+				for _, k := range o.Keys {
+					delete(m.Properties, k)
+				}
 			}
 		}
 	}
 	r.target.add(m, r.target.choose(m, r.target.nextTurn))
+}
+
+// isDuplicate reports whether a Deduplicate operator leaves the message out, and
+// notes it otherwise.
+func (r *route) isDuplicate(m *om.Message) bool {
+	for _, o := range r.config.Operators {
+		if o.Type != om.OperatorDeduplicate {
+			continue
+		}
+		var value string
+		switch name := o.Keys[0]; name {
+		case "$messageKey":
+			value = m.Ext.MessageKey
+		case "$correlationId":
+			value = m.Ext.CorrelationID
+		case "$messageId":
+			value = m.MessageID
+		default:
+			if p, ok := m.Properties[name]; ok {
+				value = fmt.Sprint(p.Kind(), p)
+			}
+		}
+		if value == "" {
+			continue
+		}
+		now := time.Now()
+		if at, ok := r.seen[value]; ok && now.Sub(at) < o.Window {
+			return true
+		}
+		r.seen[value] = now
+	}
+	return false
 }
 
 // begin copies what the source holds from the route's start on.
@@ -98,6 +138,7 @@ func (c *conn) UpdateRoute(ctx context.Context, r om.RouteConfig) error {
 	if err != nil {
 		made = old
 	}
+	made.seen = old.seen
 	c.s.routes[r.Name] = made
 	return err
 }
@@ -116,7 +157,13 @@ func (c *conn) newRoute(op string, r om.RouteConfig) (*route, error) {
 		return nil, err
 	}
 	for _, o := range r.Operators {
-		if o.Type != om.OperatorSet && o.Type != om.OperatorDrop {
+		switch o.Type {
+		case om.OperatorSet, om.OperatorDrop:
+		case om.OperatorDeduplicate:
+			if len(o.Keys) != 1 || o.Keys[0] == "" || o.Window <= 0 {
+				return nil, om.NewError(om.CodeBadParameter, op, r.Name, "deduplicating needs the name of one property and a window")
+			}
+		default:
 			return nil, om.NewError(om.CodeUnsupported, op, r.Name, "there is no operator %q", o.Type)
 		}
 	}
@@ -133,7 +180,7 @@ func (c *conn) newRoute(op string, r om.RouteConfig) (*route, error) {
 		return nil, om.NewError(om.CodeBadParameter, op, r.Name, "messages would go round in a circle, because %s leads to %s already", r.Target, r.Source)
 	}
 	r.Source, r.Target = source.config.Name, target.config.Name
-	return &route{r, source, target, f}, nil
+	return &route{r, source, target, f, map[string]time.Time{}}, nil
 }
 
 func (c *conn) DeleteRoute(ctx context.Context, name string) error {

@@ -95,6 +95,7 @@ func (c *conn) accept(op string, m *om.Message, turns map[*queue]int32) (*accept
 	if a.m.Ext.Priority < 1 || a.m.Ext.Priority > 10 {
 		a.m.Ext.Priority = 0 // R040
 	}
+	a.m.Ext.ExpireAt = a.m.Ext.ExpireAt.Truncate(time.Millisecond)
 	a.m.Ext.TransactionID, a.m.Ext.StoredAt, a.m.Ext.StoreHost, a.m.Ext.DeliveryCount = "", time.Time{}, "", 0
 	return a, nil
 }

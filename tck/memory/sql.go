@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 )
@@ -19,7 +20,7 @@ import (
 //	compare = "=" | "<>" | "<" | "<=" | ">" | ">="
 //	in      = "IN" "(" operand {"," operand} ")"
 //	between = "BETWEEN" operand "AND" operand
-//	like    = "LIKE" string
+//	like    = "LIKE" string ["ESCAPE" string]
 //	operand = name | number | string | "TRUE" | "FALSE" | "(" or ")"
 
 // node is a part of an expression.
@@ -60,7 +61,7 @@ func parseSQL(expression string) (f filter, err error) {
 
 var (
 	token    = regexp.MustCompile(`^\s*('(?:[^']|'')*'|"(?:[^"]|"")+"|[A-Za-z_$][\w$.]*|[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|<>|<=|>=|[=<>(),])`)
-	keywords = regexp.MustCompile(`^(?i:OR|AND|NOT|IS|NULL|IN|BETWEEN|LIKE|TRUE|FALSE)$`)
+	keywords = regexp.MustCompile(`^(?i:OR|AND|NOT|IS|NULL|IN|BETWEEN|LIKE|ESCAPE|TRUE|FALSE)$`)
 	word     = regexp.MustCompile(`^[A-Za-z_$]`)
 )
 
@@ -203,8 +204,13 @@ func (p *parser) predicate(a node) node {
 		if !ok {
 			fail("a string in single quotes must follow LIKE")
 		}
-		pattern = strings.NewReplacer("%", ".*", "_", ".").Replace(regexp.QuoteMeta(pattern))
-		re := regexp.MustCompile(`(?s)\A` + pattern + `\z`)
+		escape := ""
+		if p.accept("ESCAPE") {
+			if escape, ok = strings.CutPrefix(p.next(), "'"); !ok || utf8.RuneCountInString(escape) != 1 {
+				fail("a string of one character in single quotes must follow ESCAPE")
+			}
+		}
+		re := likePattern(pattern, escape)
 		return node{func(m *om.Message) value {
 			if s, ok := a.eval(m).(string); ok {
 				return re.MatchString(s)
@@ -240,4 +246,27 @@ func (p *parser) operand() node {
 		fail("%q stands where a name or a value is wanted", t)
 	}
 	return constant(f)
+}
+
+// likePattern turns a pattern of LIKE into one of package regexp.
+func likePattern(pattern, escape string) *regexp.Regexp {
+	var b strings.Builder
+	escaped := false
+	for _, r := range pattern {
+		c := string(r)
+		switch {
+		case escaped:
+			b.WriteString(regexp.QuoteMeta(c))
+			escaped = false
+		case c == escape:
+			escaped = true
+		case c == "%":
+			b.WriteString(".*")
+		case c == "_":
+			b.WriteString(".")
+		default:
+			b.WriteString(regexp.QuoteMeta(c))
+		}
+	}
+	return regexp.MustCompile(`(?s)\A` + b.String() + `\z`)
 }

@@ -102,7 +102,7 @@ func WithReadOnlyAccount(id, key string) Option {
 
 // WithMaxDeliveries sets how often a group may be given a message. When the
 // last of these deliveries ends without acknowledgement the message moves to
-// the group's [DeadLetterQueue]. Default [DefaultMaxDeliveries]; 0 is without
+// the group's [openmessaging.DeadLetterQueue]. Default [DefaultMaxDeliveries]; 0 is without
 // end. It needs CapDeadLetter.
 func WithMaxDeliveries(n int) Option {
 	return func(s *settings) { s.system.maxDeliveries = n }

@@ -188,10 +188,12 @@ type operator struct {
 	Type       string     `json:"type"`
 	Properties properties `json:"properties,omitempty"`
 	Keys       []string   `json:"keys,omitempty"`
+	WindowMS   int64      `json:"window_ms,omitempty"`
+	Count      int        `json:"count,omitempty"`
 }
 
 func (o operator) value() om.Operator {
-	v := om.Operator{Type: om.OperatorType(o.Type), Keys: o.Keys}
+	v := om.Operator{Type: om.OperatorType(o.Type), Keys: o.Keys, Window: time.Duration(o.WindowMS) * time.Millisecond, Count: o.Count}
 	if o.Properties != nil {
 		v.Properties = o.Properties.value()
 	}
@@ -213,7 +215,7 @@ func wireRoute(r om.RouteConfig) *route {
 		w.Start = wirePosition(r.Start)
 	}
 	for _, o := range r.Operators {
-		w.Operators = append(w.Operators, operator{string(o.Type), toWire(o.Properties), o.Keys})
+		w.Operators = append(w.Operators, operator{string(o.Type), toWire(o.Properties), o.Keys, *lasting(o.Window), o.Count})
 	}
 	return w
 }

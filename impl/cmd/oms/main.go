@@ -1,4 +1,5 @@
-// Command oms is the operator's program: benchmarks and the check of a store.
+// Command oms is the operator's program: the broker as a server, benchmarks and
+// the check of a store.
 package main
 
 import (
@@ -8,20 +9,30 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
 	_ "github.com/openmessaging/openmessaging-go/impl/badger"
+	_ "github.com/openmessaging/openmessaging-go/impl/remote"
 )
 
 func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
+
+// gcPercent lets the heap, which is small beside the mapped files, grow to five
+// times of what lives before it is collected.
+const gcPercent = 400
 
 // Exit statuses.
 const (
@@ -43,7 +54,7 @@ func (e *exitError) Unwrap() error { return e.err }
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := &cobra.Command{
 		Use:           "oms",
-		Short:         "OpenMessaging for Go: benchmarks, and care for the stores of the embedded broker",
+		Short:         "OpenMessaging for Go: the broker as a server, benchmarks, and care for its stores",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
@@ -51,7 +62,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage(c, err) })
-	root.AddCommand(benchCommand(), filterCommand(), storeCommand(), versionCommand())
+	root.AddCommand(serveCommand(), devCommand(), benchCommand(), filterCommand(), storeCommand(), versionCommand())
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0

@@ -4,6 +4,7 @@ package main
 import (
 	_ "github.com/openmessaging/openmessaging-go/impl/badger"
 	_ "github.com/openmessaging/openmessaging-go/impl/nats"
+	_ "github.com/openmessaging/openmessaging-go/impl/remote"
 	"github.com/openmessaging/openmessaging-go/tck"
 )
 

@@ -1,0 +1,147 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/openmessaging/openmessaging-go/impl/batch"
+	"github.com/openmessaging/openmessaging-go/impl/wire"
+	"github.com/openmessaging/openmessaging-go/impl/wire/wirepb"
+	om "github.com/openmessaging/openmessaging-go/openmessaging"
+	"github.com/openmessaging/openmessaging-go/spi"
+)
+
+// sender implements spi.Sender. It encodes the messages of a call into one
+// chunk for each partition.
+type sender struct {
+	conn    *conn
+	encoder *batch.Encoder
+	closed  atomic.Bool
+	// turn is held while chunks are numbered and put into the line, so that their
+	// sequence numbers ascend on the way.
+	turn chan struct{}
+	// unanswered bounds the chunks that the server must know again.
+	unanswered *semaphore.Weighted
+	most       int64
+}
+
+func newSender(c *conn) *sender {
+	most := max(1, int64(c.limits.GetMaxUnanswered()))
+	return &sender{
+		conn: c, turn: make(chan struct{}, 1), unanswered: semaphore.NewWeighted(most), most: most,
+		encoder: batch.NewEncoder(batch.Limits{
+			Body: int(c.limits.GetMaxBody()), Properties: int(c.limits.GetMaxProperties()), Header: int(c.limits.GetMaxHeader()),
+			ChunkMessages: int(c.limits.GetMaxChunkMessages()),
+		}),
+	}
+}
+
+func (s *sender) Close(context.Context) error {
+	s.closed.Store(true)
+	return nil
+}
+
+// maxDivisions is how often messages are divided among partitions before the
+// driver gives up on a queue whose partitions change all the time.
+const maxDivisions = 4
+
+func (s *sender) Send(ctx context.Context, ms []*om.Message) ([]spi.Outcome, error) {
+	if err := s.conn.begin(ctx, "send", ""); err != nil {
+		return nil, err
+	}
+	if s.closed.Load() {
+		return nil, om.NewError(om.CodeClosed, "send", "", "the sender is closed")
+	}
+	outcomes := make([]spi.Outcome, len(ms))
+	again, err := s.send(ctx, ms, outcomes)
+	for try := 1; err == nil && len(again) > 0 && try < maxDivisions; try++ {
+		some := make([]*om.Message, len(again))
+		for i, place := range again {
+			some[i] = ms[place]
+		}
+		results := make([]spi.Outcome, len(again))
+		var left []int
+		left, err = s.send(ctx, some, results)
+		for i, place := range again {
+			outcomes[place] = results[i]
+		}
+		for i, k := range left {
+			left[i] = again[k]
+		}
+		again = left
+	}
+	if err != nil {
+		return nil, err
+	}
+	return outcomes, nil
+}
+
+// send sends messages once. It returns the places of those that were divided by
+// a wrong number of partitions; what their queues have is known now.
+func (s *sender) send(ctx context.Context, ms []*om.Message, outcomes []spi.Outcome) (again []int, err error) {
+	parts := s.encoder.Divide(ms, outcomes, func(name string) (batch.Queue, error) { return s.conn.queue(ctx, name) })
+	if err := ctx.Err(); err != nil || len(parts) == 0 {
+		return nil, err
+	}
+	weight := min(int64(len(parts)), s.most)
+	if err := s.unanswered.Acquire(ctx, weight); err != nil {
+		return nil, err
+	}
+	defer s.unanswered.Release(weight)
+	l := &letter{items: make([]item, len(parts)), answered: make(chan struct{})}
+	if err := s.post(ctx, l, parts, ms); err != nil {
+		return nil, err
+	}
+	if err := s.conn.publisher.await(ctx, l); err != nil {
+		return nil, err // the parts' memory may still be read
+	}
+	lost := 0
+	for i := range parts {
+		p, r, q := &parts[i], l.items[i].result, parts[i].Queue.(*queue)
+		s.encoder.Release(p)
+		switch {
+		case l.items[i].err != nil:
+			lost++
+			p.Refused(l.items[i].err, outcomes)
+		case r.GetError() == nil:
+			s.encoder.Stored(p, r.GetPartition(), r.GetBase(), outcomes)
+		default:
+			err := wire.FromError(r.GetError())
+			if r.GetPartitions() != 0 || errors.Is(err, om.ErrDestination) {
+				s.conn.forget(q)
+			}
+			if r.GetPartitions() != 0 {
+				again = append(again, p.Indexes...)
+			}
+			p.Refused(err, outcomes)
+		}
+	}
+	if lost == len(parts) {
+		return nil, l.items[0].err // of the connection
+	}
+	return again, nil
+}
+
+// post encodes the parts of a call and puts them into the line.
+func (s *sender) post(ctx context.Context, l *letter, parts []batch.Part, ms []*om.Message) error {
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	for i := range parts {
+		p := &parts[i]
+		q := p.Queue.(*queue)
+		a := &wirepb.Append{Queue: q.name, Partition: p.Partition, Idempotent: true, Chunk: s.encoder.Encode(p, ms)}
+		if p.Partition >= 0 {
+			a.Partitions = int32(q.partitions)
+		}
+		l.items[i] = item{letter: l, append: a}
+	}
+	l.left.Store(int32(len(parts)))
+	return s.conn.publisher.post(ctx, l)
+}

@@ -1,0 +1,156 @@
+package server
+
+import (
+	"context"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/openmessaging/openmessaging-go/impl/broker"
+	"github.com/openmessaging/openmessaging-go/impl/wire"
+	"github.com/openmessaging/openmessaging-go/impl/wire/wirepb"
+	om "github.com/openmessaging/openmessaging-go/openmessaging"
+)
+
+// resources implements wirepb.ResourceServiceServer.
+type resources struct {
+	wirepb.UnimplementedResourceServiceServer
+	broker *broker.Broker
+}
+
+// pageQueues and pageGroupPartitions bound a page of a list: its queues, or the
+// partitions of its groups.
+const (
+	pageQueues          = 500
+	pageGroupPartitions = 8000
+)
+
+func (r *resources) CreateNamespace(ctx context.Context, q *wirepb.CreateNamespaceRequest) (*wirepb.CreateNamespaceResponse, error) {
+	return &wirepb.CreateNamespaceResponse{}, r.broker.CreateNamespace(ctx, q.GetNamespace())
+}
+
+func (r *resources) DeleteNamespace(ctx context.Context, q *wirepb.DeleteNamespaceRequest) (*wirepb.DeleteNamespaceResponse, error) {
+	return &wirepb.DeleteNamespaceResponse{}, r.broker.DeleteNamespace(ctx, q.GetNamespace())
+}
+
+func (r *resources) ListNamespaces(context.Context, *wirepb.ListNamespacesRequest) (*wirepb.ListNamespacesResponse, error) {
+	return &wirepb.ListNamespacesResponse{Namespaces: r.broker.Namespaces()}, nil
+}
+
+func (r *resources) CreateQueue(ctx context.Context, q *wirepb.CreateQueueRequest) (*wirepb.CreateQueueResponse, error) {
+	return &wirepb.CreateQueueResponse{}, r.broker.CreateQueue(ctx, wire.FromQueue(q.GetQueue()))
+}
+
+func (r *resources) DeleteQueue(ctx context.Context, q *wirepb.DeleteQueueRequest) (*wirepb.DeleteQueueResponse, error) {
+	return &wirepb.DeleteQueueResponse{}, r.broker.DeleteQueue(ctx, q.GetQueue())
+}
+
+func (r *resources) GetQueue(_ context.Context, q *wirepb.GetQueueRequest) (*wirepb.GetQueueResponse, error) {
+	queue, err := r.broker.Queue("describe queue", q.GetQueue())
+	if err != nil {
+		return nil, err
+	}
+	return &wirepb.GetQueueResponse{Queue: wire.Queue(queue.Config())}, nil
+}
+
+func (r *resources) ListQueues(_ context.Context, q *wirepb.ListQueuesRequest) (*wirepb.ListQueuesResponse, error) {
+	queues, err := r.broker.Queues(q.GetNamespace())
+	if err != nil {
+		return nil, err
+	}
+	out := &wirepb.ListQueuesResponse{}
+	for _, queue := range queues {
+		if queue.Name() <= q.GetPage() {
+			continue
+		}
+		if len(out.Queues) == pageQueues {
+			out.NextPage = out.Queues[pageQueues-1].GetName()
+			break
+		}
+		out.Queues = append(out.Queues, wire.Queue(queue.Config()))
+	}
+	return out, nil
+}
+
+func (r *resources) ListPartitions(_ context.Context, q *wirepb.ListPartitionsRequest) (*wirepb.ListPartitionsResponse, error) {
+	queue, err := r.broker.Queue("list partitions", q.GetQueue())
+	if err != nil {
+		return nil, err
+	}
+	return &wirepb.ListPartitionsResponse{Queue: queue.Name(), Partitions: wire.Partitions(queue.PartitionInfos())}, nil
+}
+
+func (r *resources) ListGroups(_ context.Context, q *wirepb.ListGroupsRequest) (*wirepb.ListGroupsResponse, error) {
+	queue, err := r.broker.Queue("list groups", q.GetQueue())
+	if err != nil {
+		return nil, err
+	}
+	out := &wirepb.ListGroupsResponse{Queue: queue.Name()}
+	partitions := 0
+	for _, g := range queue.Groups() {
+		if g.Group <= q.GetPage() {
+			continue
+		}
+		if partitions += len(g.Partitions); len(out.Groups) > 0 && partitions > pageGroupPartitions {
+			out.NextPage = out.Groups[len(out.Groups)-1].GetGroup()
+			break
+		}
+		out.Groups = append(out.Groups, wire.Group(g))
+	}
+	return out, nil
+}
+
+func (r *resources) SeekGroup(ctx context.Context, q *wirepb.SeekGroupRequest) (*wirepb.SeekGroupResponse, error) {
+	p, err := om.ParsePosition(q.GetPosition())
+	if err != nil {
+		return nil, err
+	}
+	return &wirepb.SeekGroupResponse{}, r.broker.SeekGroup(ctx, q.GetQueue(), q.GetGroup(), p)
+}
+
+func (r *resources) DeleteGroup(ctx context.Context, q *wirepb.DeleteGroupRequest) (*wirepb.DeleteGroupResponse, error) {
+	return &wirepb.DeleteGroupResponse{}, r.broker.DeleteGroup(ctx, q.GetQueue(), q.GetGroup())
+}
+
+func (r *resources) SetFilter(ctx context.Context, q *wirepb.SetFilterRequest) (*wirepb.SetFilterResponse, error) {
+	return &wirepb.SetFilterResponse{}, r.broker.SetFilter(ctx, q.GetQueue(), wire.FromFilter(q.GetFilter()))
+}
+
+func (r *resources) CreateRoute(ctx context.Context, q *wirepb.CreateRouteRequest) (*wirepb.CreateRouteResponse, error) {
+	c, err := wire.FromRoute("create route", q.GetRoute())
+	if err == nil {
+		err = r.broker.CreateRoute(ctx, c)
+	}
+	return &wirepb.CreateRouteResponse{}, err
+}
+
+func (r *resources) UpdateRoute(ctx context.Context, q *wirepb.UpdateRouteRequest) (*wirepb.UpdateRouteResponse, error) {
+	c, err := wire.FromRoute("update route", q.GetRoute())
+	if err == nil {
+		err = r.broker.UpdateRoute(ctx, c)
+	}
+	return &wirepb.UpdateRouteResponse{}, err
+}
+
+func (r *resources) DeleteRoute(ctx context.Context, q *wirepb.DeleteRouteRequest) (*wirepb.DeleteRouteResponse, error) {
+	return &wirepb.DeleteRouteResponse{}, r.broker.DeleteRoute(ctx, q.GetName())
+}
+
+// pageRouteBytes bounds a page of routes, which may carry properties.
+const pageRouteBytes = 4 << 20
+
+func (r *resources) ListRoutes(_ context.Context, q *wirepb.ListRoutesRequest) (*wirepb.ListRoutesResponse, error) {
+	out := &wirepb.ListRoutesResponse{}
+	bytes := 0
+	for _, c := range r.broker.Routes() {
+		if c.Name <= q.GetPage() {
+			continue
+		}
+		w := wire.Route(c)
+		if bytes += proto.Size(w); len(out.Routes) > 0 && bytes > pageRouteBytes {
+			out.NextPage = out.Routes[len(out.Routes)-1].GetName()
+			break
+		}
+		out.Routes = append(out.Routes, w)
+	}
+	return out, nil
+}
