@@ -68,3 +68,25 @@ func (l Limits) Check(op string, m *om.Message) error {
 	}
 	return nil
 }
+
+// CheckPartition refuses a partition that a queue of so many does not have.
+func CheckPartition(op, queue string, partition int32, partitions int) error {
+	if partition < 0 || int(partition) >= partitions {
+		return om.NewError(om.CodeBadParameter, op, queue, "partition %d is not in 0 to %d", partition, partitions-1)
+	}
+	return nil
+}
+
+// Admit refuses what Refuse, Check or CheckPartition refuse of a message to a
+// queue with so many partitions.
+func (l Limits) Admit(op string, m *om.Message, caps om.Capabilities, partitions int) error {
+	if err := Refuse(op, m, caps); err != nil {
+		return err
+	}
+	if n, asked := m.Ext.Partition.Get(); asked {
+		if err := CheckPartition(op, m.Destination, n, partitions); err != nil {
+			return err
+		}
+	}
+	return l.Check(op, m)
+}

@@ -1,8 +1,13 @@
 package nats
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -11,183 +16,235 @@ import (
 
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 	"github.com/openmessaging/openmessaging-go/spi"
+	"github.com/openmessaging/openmessaging-go/spi/lease"
 )
 
-// receiver implements spi.Receiver, spi.Nacker and spi.Leaser.
+// waitTime is how long a request for messages waits at the server; it is
+// renewed, so that one that a server has forgotten costs no more than that.
+const waitTime = 4 * time.Second
+
+// receiver implements spi.Receiver, spi.Nacker, spi.Leaser and lease.System. A
+// delivery is named by the subject that settles it. The server has one AckWait
+// for all of a group, and takes an acknowledgement however late it comes, even
+// for a later delivery: hence the Keeper.
 type receiver struct {
-	puller
-	name  string // of the queue, as the caller names it
-	group string
-	lease time.Duration
-	wait  time.Duration // after which the server delivers again
-	turn  chan struct{} // held by the Receive that asks the server
-	next  int           // the partition that is asked next
-
-	closing chan struct{}
-
-	mu      sync.Mutex
-	closed  bool
-	arrived []*delivery // not handed out yet
-	out     []*delivery // handed out; settled ones go when keep finds them
-	keeper  *time.Timer
+	lease.Keeper[string]
+	c      *conn
+	q      *queue
+	cfg    spi.ReceiverConfig
+	next   int            // the partition that is asked next
+	rounds sync.WaitGroup // requests that messages may still come from
 }
 
 func (c *conn) NewReceiver(ctx context.Context, cfg spi.ReceiverConfig) (spi.Receiver, error) {
-	const op = "bind"
-	q, err := c.lookUp(ctx, op, cfg.Queue)
-	if err != nil {
+	q, err := c.lookUp(ctx, cfg.Queue)
+	if err := cmp.Or(err, spi.CheckName("bind", "group", cfg.Group)); err != nil {
 		return nil, err
 	}
-	if err := checkName(op, "group", cfg.Group); err != nil {
-		return nil, err
-	}
-	r := &receiver{name: cfg.Queue, group: cfg.Group, lease: cfg.Lease, wait: c.ackWait, turn: make(chan struct{}, 1), closing: make(chan struct{})}
-	r.conn, r.q, r.consumer, r.arrive, r.ended = c, q, token(cfg.Group), r.take, r.closing
+	wait := c.ackWait
 	for i := range q.streams {
-		info, err := c.join(ctx, q, i, cfg.Group, cfg.Start)
+		consumer, err := c.join(ctx, q, int32(i), cfg.Group, cfg.Start)
 		if err != nil {
-			return nil, wrap(err, op, cfg.Queue)
-		}
-		r.wait = min(r.wait, info.Config.AckWait)
-	}
-	r.keeper = time.AfterFunc(time.Hour, r.keep)
-	r.keeper.Stop()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ended {
-		return nil, om.NewError(om.CodeClosed, op, cfg.Queue, "the connection is closed")
-	}
-	c.receivers[r] = true
-	return r, nil
-}
-
-// begin checks that an operation may begin.
-func (r *receiver) begin(ctx context.Context, op string) error {
-	select {
-	case <-r.closing:
-		return om.NewError(om.CodeClosed, op, r.name, "the receiver is closed")
-	default:
-		return r.conn.begin(ctx, op, r.name)
-	}
-}
-
-func (r *receiver) Receive(ctx context.Context, limit int) ([]spi.Received, error) {
-	const op = "receive"
-	select {
-	case r.turn <- struct{}{}:
-		defer func() { <-r.turn }()
-	case <-ctx.Done():
-	case <-r.closing:
-	}
-	for {
-		if err := r.begin(ctx, op); err != nil {
 			return nil, err
 		}
-		if ds := r.hand(limit); len(ds) > 0 {
-			return r.open(ds)
-		}
-		if err := r.fetch(ctx, limit); err != nil && !r.some() {
-			if errors.Is(err, jetstream.ErrConsumerNotFound) {
-				r.forget()
-			}
-			return nil, wrap(err, op, r.name)
-		}
+		wait = min(wait, consumer.CachedInfo().Config.AckWait)
 	}
+	r := &receiver{c: c, q: q, cfg: cfg}
+	r.Init(r, lease.Config{Queue: cfg.Queue, Lease: cfg.Lease, Wait: wait})
+	return r, c.Own(r)
 }
 
-// fetch asks for messages that are there, of so many partitions at once that no
-// more than limit can come, and then waits for those that are not.
-func (r *receiver) fetch(ctx context.Context, limit int) error {
+func (r *receiver) Close(ctx context.Context) error {
+	r.c.Disown(r)
+	err := r.Keeper.Close(ctx)
+	_, late := spi.Bound(ctx, func() (any, error) { r.rounds.Wait(); return nil, nil }, func(any) {})
+	return cmp.Or(err, late)
+}
+
+// Fetch implements lease.System. It asks for messages that are there, of so many
+// partitions at once that no more than limit can come, and then waits for those
+// that are not.
+func (r *receiver) Fetch(ctx context.Context, limit int) error {
 	n := len(r.q.streams)
 	at := min(n, limit)
 	for asked := 0; asked < n; asked += at {
-		partitions := make([]int32, 0, at)
+		partitions := make([]int, 0, n)
 		for range min(at, n-asked) {
-			partitions = append(partitions, int32(r.next))
+			partitions = append(partitions, r.next)
 			r.next = (r.next + 1) % n
 		}
-		if err := r.ask(ctx, partitions, limit/len(partitions), false); err != nil || r.some() {
+		if came, err := r.ask(ctx, partitions, limit/len(partitions), false); err != nil || came {
 			return err
 		}
 	}
-	all := make([]int32, n)
+	all := make([]int, n)
 	for i := range all {
-		all[i] = int32(i)
+		all[i] = i
 	}
-	return r.ask(ctx, all, limit, true)
+	_, err := r.ask(ctx, all, limit, true)
+	return err
 }
 
-func (r *receiver) some() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(r.arrived) > 0
-}
-
-// open opens the messages of deliveries. One that cannot be read is delivered
-// again when its lease ends, and fails the call when it came alone.
-func (r *receiver) open(ds []*delivery) ([]spi.Received, error) {
-	out := make([]spi.Received, 0, len(ds))
-	var bad error
-	for _, d := range ds {
-		got, err := d.place.open(d.msg)
-		d.msg = nil
-		if err != nil {
-			r.conn.log.Error("a message cannot be read", "error", err)
-			bad = err
-			continue
+// ask asks partitions for up to limit messages each. It returns when all have
+// sent what is there; with wait when one message has come, or none within
+// waitTime. Messages that are on their way when it returns arrive later.
+func (r *receiver) ask(ctx context.Context, partitions []int, limit int, wait bool) (came bool, err error) {
+	type end struct {
+		all, came bool
+		partition string // of err
+		err       error
+	}
+	done, failed := make(chan end, 1), r.c.calls.failure.Load()
+	left := make(map[string]int, len(partitions)) // that a partition may still send
+	subjects := make([]string, len(partitions))
+	for i, p := range partitions {
+		left[strconv.Itoa(p)] = limit
+		subjects[i] = "$JS.API.CONSUMER.MSG.NEXT." + r.q.streams[p] + "." + spi.Token(r.cfg.Group)
+	}
+	var e end
+	inbox := r.c.nc.NewInbox() + "."
+	sub, err := r.c.nc.Subscribe(inbox+"*", func(n *nats.Msg) {
+		e.partition = n.Subject[strings.LastIndexByte(n.Subject, '.')+1:] // of the stream's subject and the inbox alike
+		switch status := n.Header.Get("Status"); {
+		case n.Reply != "":
+			e.came = true
+			r.take(n, e.partition)
+			left[e.partition]--
+		case status == "404" || status == "408": // no more
+			left[e.partition] = 0
+		case status == "503":
+			e.err = nats.ErrNoResponders
+		default:
+			e.err = errors.New("the server says " + n.Header.Get("Description"))
 		}
-		got.Receipt, got.LeaseUntil = d, d.until
-		got.Message.Ext.DeliveryCount = int(d.count)
-		out = append(out, got)
+		if left[e.partition] <= 0 {
+			delete(left, e.partition)
+		}
+		if e.all = len(left) == 0; e.all || e.err != nil || wait && e.came {
+			select {
+			case done <- e:
+			default: // said before
+			}
+		}
+	})
+	if err != nil {
+		return false, err
 	}
-	if len(out) > 0 {
-		bad = nil
+	r.rounds.Add(1)
+	sub.SetClosedHandler(func(string) { r.rounds.Done() })
+	_ = sub.SetPendingLimits(-1, -1)
+	request := fmt.Appendf(nil, `{"batch":%d,"no_wait":true}`, limit)
+	if wait {
+		request = fmt.Appendf(nil, `{"batch":%d,"expires":%d}`, limit, waitTime)
 	}
-	return out, bad
-}
-
-// Close implements spi.Receiver.
-func (r *receiver) Close(ctx context.Context) error {
-	r.conn.mu.Lock()
-	delete(r.conn.receivers, r)
-	r.conn.mu.Unlock()
-	return r.shut(ctx)
-}
-
-// shut ends the receiver and gives back what it holds.
-func (r *receiver) shut(ctx context.Context) error {
-	r.mu.Lock()
-	before := r.closed
-	r.closed = true
-	r.mu.Unlock()
-	if before {
-		return nil
+	err = r.c.calls.ready()
+	for i := 0; err == nil && i < len(partitions); i++ {
+		err = r.c.nc.PublishRequest(subjects[i], inbox+strconv.Itoa(partitions[i]), request)
 	}
-	close(r.closing)
-	r.keeper.Stop()
-	drained := make(chan struct{})
-	go func() {
-		r.turn <- struct{}{} // the last Receive has gone
-		r.rounds.Wait()
-		close(drained)
-	}()
-	select {
-	case <-drained:
-	case <-ctx.Done():
-	}
-	r.mu.Lock()
-	for _, d := range append(r.arrived, r.out...) {
-		if d.state == held {
-			d.state = ended
-			r.refuse(d)
+	timer := time.NewTimer(waitTime + answerTime)
+	defer timer.Stop()
+	var got end
+	if err == nil {
+		select {
+		case got = <-done:
+		case <-ctx.Done():
+			err = ctx.Err()
+		case <-failed.done:
+			if slices.ContainsFunc(subjects, failed.concerns) {
+				err = failed.err
+			}
+		case <-timer.C:
+			err = nats.ErrTimeout
 		}
 	}
-	r.arrived, r.out = nil, nil
-	r.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
-	if err := r.conn.nc.FlushWithContext(ctx); err != nil && !errors.Is(err, nats.ErrConnectionClosed) && r.conn.nc.IsConnected() {
-		return wrap(err, "close", r.name)
+	if got.all {
+		_ = sub.Unsubscribe()
+	} else {
+		_ = sub.Drain()
 	}
-	return nil
+	if got.err != nil {
+		p, _ := strconv.Atoi(got.partition)
+		err = r.why(ctx, int32(p), got.err)
+	}
+	return got.came, err
+}
+
+// take takes a message that has come.
+func (r *receiver) take(n *nats.Msg, partition string) {
+	p, err := strconv.Atoi(partition)
+	meta, bad := n.Metadata()
+	if cmp.Or(err, bad) != nil || p >= r.q.Partitions {
+		return // not a delivery
+	}
+	got, err := r.q.unpack(r.cfg.Queue, int32(p), meta.Sequence.Stream, meta.Timestamp, n.Header, n.Data)
+	if err != nil {
+		r.c.log.Error("a message cannot be read", "error", err)
+	}
+	got.Message.Ext.DeliveryCount = int(meta.NumDelivered)
+	r.Arrive(n.Reply, got, err)
+}
+
+// why finds out why a partition does not answer: its stream or consumer is
+// gone, or else what the server said. It is nil when the consumer was made anew.
+func (r *receiver) why(ctx context.Context, partition int32, said error) error {
+	r.c.moving.RLock()
+	defer r.c.moving.RUnlock()
+	_, err := r.c.js.Consumer(ctx, r.q.streams[partition], spi.Token(r.cfg.Group))
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		r.c.queues.Delete(r.q.Name)
+	case errors.Is(err, jetstream.ErrConsumerNotFound):
+		r.Forget()
+	case err == nil && !strings.Contains(said.Error(), "Consumer Deleted"):
+		err = said
+	}
+	return err
+}
+
+// Tell implements lease.System. One server takes what is said of a partition in
+// the order in which one connection says it, so that the answer to the last of
+// a run stands for all. Of several servers each may have been the leader, so
+// that there every delivery is a run. A server that is started again remembers
+// only what was given back with a delay, so that it is 1 ns at least.
+func (r *receiver) Tell(ctx context.Context, what om.Action, ds []*lease.Delivery[string], delay time.Duration) []error {
+	say := []byte("+ACK")
+	switch what {
+	case om.Nack:
+		say = fmt.Appendf(nil, `-NAK {"delay":%d}`, max(delay, 1))
+	case om.Extend:
+		say = []byte("+WPI")
+	}
+	nc := r.c.nc
+	connects := nc.Stats().Reconnects
+	var lasts []int // the last of each run
+	for i, d := range ds {
+		if !r.q.clustered && i+1 < len(ds) && ds[i+1].Partition == d.Partition {
+			_ = nc.Publish(d.Handle, say) // if this fails, so does the last
+		} else {
+			lasts = append(lasts, i)
+		}
+	}
+	answers := r.c.calls.ask(ctx, len(lasts), func(i int) *nats.Msg { return &nats.Msg{Subject: ds[lasts[i]].Handle, Data: say} })
+	lost := nc.Stats().Reconnects != connects // meanwhile, and some of a run may be too
+	why := make(map[int32]error)
+	errs := make([]error, 0, len(ds))
+	for i, a := range answers {
+		d := ds[lasts[i]]
+		if errors.Is(a.err, nats.ErrNoResponders) {
+			if _, asked := why[d.Partition]; !asked {
+				why[d.Partition] = r.why(ctx, d.Partition, a.err)
+			}
+			a.err = why[d.Partition]
+		} else if a.err == nil && lost {
+			a.err = nats.ErrDisconnected
+		}
+		for len(errs) <= lasts[i] {
+			err := a.err
+			if errors.Is(err, jetstream.ErrConsumerNotFound) {
+				err = lease.Stale(what.String(), r.cfg.Queue, ds[len(errs)])
+			}
+			errs = append(errs, err)
+		}
+	}
+	return errs
 }
