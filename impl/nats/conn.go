@@ -17,6 +17,7 @@ import (
 
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 	"github.com/openmessaging/openmessaging-go/spi"
+	"github.com/openmessaging/openmessaging-go/spi/await"
 )
 
 // answerTime is how long the server may take to answer what was sent to it.
@@ -77,17 +78,16 @@ func (c *conn) connect(ctx context.Context, cfg spi.Config) error {
 		}
 		return s
 	}
-	c.calls.failure.Store(&failure{done: make(chan struct{})})
 	set := append([]nats.Option{
 		nats.Name("openmessaging-go"), nats.Timeout(answerTime), nats.PingInterval(2 * answerTime),
 		nats.MaxReconnects(-1), nats.ReconnectWait(100 * time.Millisecond), nats.ReconnectBufSize(-1), nats.IgnoreAuthErrorAbort(),
 		nats.TokenHandler(func() string { return secrets().Token }),
 		nats.UserInfoHandler(func() (user, key string) { s := secrets(); return s.AccountID, s.AccountKey }),
-		nats.DisconnectErrHandler(func(*nats.Conn, error) { c.calls.fail(nats.ErrDisconnected) }),
+		nats.DisconnectErrHandler(func(*nats.Conn, error) { c.calls.Breaks.Tell(nats.ErrDisconnected) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			c.log.Warn("NATS", "error", err)
-			if errors.Is(err, nats.ErrPermissionViolation) {
-				c.calls.fail(err)
+			if violation(err) {
+				c.calls.Breaks.Tell(err)
 			}
 		}),
 	}, c.options.connect...)
@@ -130,7 +130,11 @@ func (c *conn) checkSync(ctx context.Context) {
 func (c *conn) Capabilities() om.Capabilities { return c.capabilities }
 
 func (c *conn) Close(ctx context.Context) error {
-	return c.End(ctx, func() error { c.nc.Close(); return nil })
+	return c.End(ctx, func() error {
+		c.calls.Breaks.Tell(nats.ErrConnectionClosed)
+		c.nc.Close()
+		return nil
+	})
 }
 
 func (c *conn) Ping(ctx context.Context) error {
@@ -167,6 +171,7 @@ var errorCodes = []struct {
 	{nats.ErrPermissionViolation, om.CodeForbidden},
 	{nats.ErrMaxPayload, om.CodeBodyTooLarge},
 	{nats.ErrTimeout, om.CodeTimeout},
+	{await.ErrLate, om.CodeTimeout},
 }
 
 // apiCodes are the codes of the server's own error codes and of its statuses.

@@ -84,8 +84,9 @@ func (c *conn) lookUp(ctx context.Context, name string) (*queue, error) {
 		return nil, err
 	}
 	names := split(name)
+	ctx, end := c.calls.bound(ctx)
 	s, err := c.js.Stream(ctx, c.streamName(names...)+"~0")
-	if err != nil {
+	if err := end(err); err != nil {
 		c.queues.Delete(om.JoinQueueName(names[0], names[1]))
 		return nil, err
 	}
@@ -96,7 +97,9 @@ func (c *conn) lookUp(ctx context.Context, name string) (*queue, error) {
 
 // stream asks the server for a partition's stream.
 func (c *conn) stream(ctx context.Context, q *queue, partition int32) (jetstream.Stream, error) {
+	ctx, end := c.calls.bound(ctx)
 	s, err := c.js.Stream(ctx, q.streams[partition])
+	err = end(err)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		c.queues.Delete(q.Name)
 	}

@@ -94,7 +94,7 @@ func (r *receiver) ask(ctx context.Context, partitions []int, limit int, wait bo
 		partition string // of err
 		err       error
 	}
-	done, failed := make(chan end, 1), r.c.calls.failure.Load()
+	done, broken := make(chan end, 1), r.c.calls.Breaks.Next()
 	left := make(map[string]int, len(partitions)) // that a partition may still send
 	subjects := make([]string, len(partitions))
 	for i, p := range partitions {
@@ -149,9 +149,9 @@ func (r *receiver) ask(ctx context.Context, partitions []int, limit int, wait bo
 		case got = <-done:
 		case <-ctx.Done():
 			err = ctx.Err()
-		case <-failed.done:
-			if slices.ContainsFunc(subjects, failed.concerns) {
-				err = failed.err
+		case <-broken.Done():
+			if cause := context.Cause(broken); slices.ContainsFunc(subjects, func(s string) bool { return concerns(cause, s) }) {
+				err = cause
 			}
 		case <-timer.C:
 			err = nats.ErrTimeout
@@ -189,7 +189,9 @@ func (r *receiver) take(n *nats.Msg, partition string) {
 func (r *receiver) why(ctx context.Context, partition int32, said error) error {
 	r.c.moving.RLock()
 	defer r.c.moving.RUnlock()
+	ctx, end := r.c.calls.bound(ctx)
 	_, err := r.c.js.Consumer(ctx, r.q.streams[partition], spi.Token(r.cfg.Group))
+	err = end(err)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		r.c.queues.Delete(r.q.Name)
@@ -230,16 +232,16 @@ func (r *receiver) Tell(ctx context.Context, what om.Action, ds []*lease.Deliver
 	errs := make([]error, 0, len(ds))
 	for i, a := range answers {
 		d := ds[lasts[i]]
-		if errors.Is(a.err, nats.ErrNoResponders) {
+		if errors.Is(a.Err, nats.ErrNoResponders) {
 			if _, asked := why[d.Partition]; !asked {
-				why[d.Partition] = r.why(ctx, d.Partition, a.err)
+				why[d.Partition] = r.why(ctx, d.Partition, a.Err)
 			}
-			a.err = why[d.Partition]
-		} else if a.err == nil && lost {
-			a.err = nats.ErrDisconnected
+			a.Err = why[d.Partition]
+		} else if a.Err == nil && lost {
+			a.Err = nats.ErrDisconnected
 		}
 		for len(errs) <= lasts[i] {
-			err := a.err
+			err := a.Err
 			if errors.Is(err, jetstream.ErrConsumerNotFound) {
 				err = lease.Stale(what.String(), r.cfg.Queue, ds[len(errs)])
 			}

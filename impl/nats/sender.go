@@ -79,16 +79,16 @@ func (s *sender) Send(ctx context.Context, ms []*om.Message) ([]spi.Outcome, err
 	for k, a := range answers {
 		o, q := &outs[sent[k]], queues[sent[k]]
 		switch {
-		case errors.Is(a.err, nats.ErrNoResponders): // the queue is gone, or has no leader at present
+		case errors.Is(a.Err, nats.ErrNoResponders): // the queue is gone, or has no leader at present
 			if _, asked := gone[q]; !asked {
 				_, gone[q] = s.c.stream(ctx, q, o.Partition)
 			}
-			o.Err = cmp.Or(gone[q], a.err)
-		case a.err != nil:
-			o.Err = a.err
+			o.Err = cmp.Or(gone[q], a.Err)
+		case a.Err != nil:
+			o.Err = a.Err
 		default:
 			var seq uint64
-			seq, o.Err = sequenceOf(a.data)
+			seq, o.Err = sequenceOf(a.Value)
 			o.Offset = int64(seq) - 1
 		}
 	}

@@ -105,38 +105,32 @@ type found struct {
 // read reads up to limit messages by a consumer that ends with it: those that
 // are there, or else those that come within wait.
 func (c *conn) read(ctx context.Context, q *queue, partition int32, limit int, wait time.Duration, cfg jetstream.ConsumerConfig) (got []found, err error) {
+	ctx, end := c.calls.bound(ctx)
+	defer func() { err = end(err) }()
 	cfg.AckPolicy, cfg.MemoryStorage, cfg.Replicas, cfg.InactiveThreshold = jetstream.AckNonePolicy, true, 1, 2*waitTime
 	consumer, err := c.js.CreateConsumer(ctx, q.streams[partition], cfg)
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
-		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTime)
-		defer cancel()
-		_ = c.js.DeleteConsumer(limit, q.streams[partition], consumer.CachedInfo().Name)
+		_ = c.js.DeleteConsumer(context.WithoutCancel(ctx), q.streams[partition], consumer.CachedInfo().Name)
 	}()
-	if n := consumer.CachedInfo().NumPending; n > 0 {
-		limit, wait = int(min(uint64(limit), n)), answerTime
-	} else if wait == 0 {
-		return nil, nil
+	within, pending := ctx, consumer.CachedInfo().NumPending
+	if pending == 0 {
+		var cancel context.CancelFunc
+		within, cancel = context.WithTimeout(ctx, wait)
+		defer cancel()
 	}
-	within, cancel := c.Within(ctx)
-	defer cancel()
-	within, cancelWait := context.WithTimeout(within, wait)
-	defer cancelWait()
-	batch, err := consumer.Fetch(limit, jetstream.FetchContext(within))
-	if err != nil {
-		return nil, err
-	}
-	for m := range batch.Messages() {
-		meta, err := m.Metadata()
-		if err != nil {
-			return nil, err
+	batch, err := consumer.Fetch(int(min(uint64(limit), max(pending, 1))), jetstream.FetchContext(within))
+	if err == nil {
+		for m := range batch.Messages() {
+			meta, _ := m.Metadata()
+			got = append(got, found{m, meta})
 		}
-		got = append(got, found{m, meta})
+		err = batch.Error()
 	}
-	if err = batch.Error(); len(got) > 0 || err != nil && wait == waitTime && within.Err() != nil {
-		err = c.Begin(ctx, "read", q.Name)
+	if len(got) > 0 || pending == 0 && within.Err() != nil && ctx.Err() == nil {
+		err = nil
 	}
 	return got, err
 }
