@@ -123,14 +123,8 @@ func (e *Encoder) Divide(ms []*om.Message, outcomes []spi.Outcome, lookup func(d
 // check refuses what the broker does not do or hold, and returns the size of
 // the message.
 func (e *Encoder) check(m *om.Message, q Queue) (int, error) {
-	if err := spi.Refuse("send", m, e.capabilities); err != nil {
+	if err := e.limits.Admit("send", m, e.capabilities, q.Partitions()); err != nil {
 		return 0, err
-	}
-	if err := e.limits.Check("send", m); err != nil {
-		return 0, err
-	}
-	if n, ok := m.Ext.Partition.Get(); ok && (n < 0 || int(n) >= q.Partitions()) {
-		return 0, om.NewError(om.CodeBadParameter, "send", m.Destination, "partition %d is not in 0 to %d", n, q.Partitions()-1)
 	}
 	header := len(m.Destination) + len(m.Compression) + len(m.Ext.CorrelationID) + len(m.Ext.MessageKey) + len(m.Ext.TraceID)
 	return len(m.Body) + m.Properties.Size() + header, nil

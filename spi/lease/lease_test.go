@@ -169,6 +169,12 @@ func TestG33_giving_back_is_tried_again(t *testing.T) {
 		if len(s.told()) < 3 {
 			t.Error("it was not tried again")
 		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if got, err := s.Receive(ctx, 1); err == nil {
+			t.Errorf("%d came, which is to be given back", got[0].Offset)
+		}
+		s.told()
 		s.failing(nil)
 		time.Sleep(time.Second)
 		same(t, "when the system is back", s.told(), "nack 2 after 0s", "nack 1 after 0s")
