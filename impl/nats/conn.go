@@ -18,6 +18,7 @@ import (
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 	"github.com/openmessaging/openmessaging-go/spi"
 	"github.com/openmessaging/openmessaging-go/spi/await"
+	"github.com/openmessaging/openmessaging-go/spi/catalog"
 )
 
 // answerTime is how long the server may take to answer what was sent to it.
@@ -27,6 +28,7 @@ const answerTime = 5 * time.Second
 // spi.Pinger, spi.Asser and spi.Classifier.
 type conn struct {
 	spi.Life
+	catalog.Admin
 	*options
 	log          *slog.Logger
 	nc           *nats.Conn
@@ -46,6 +48,7 @@ func (Driver) Open(ctx context.Context, cfg spi.Config) (spi.Conn, error) {
 		return nil, err
 	}
 	c := &conn{options: o, log: cfg.Logger, capabilities: slices.Clone(capabilities)}
+	c.Admin = catalog.Admin{Store: c, Errors: c, MaxPartitions: 1024}
 	if err := c.connect(ctx, cfg); err != nil {
 		hint := ""
 		if cfg.URL.Hosts[0].Port == om.DefaultPort {

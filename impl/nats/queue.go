@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -13,6 +12,7 @@ import (
 
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 	"github.com/openmessaging/openmessaging-go/spi"
+	"github.com/openmessaging/openmessaging-go/spi/catalog"
 )
 
 // The metadata of streams and consumers.
@@ -23,8 +23,6 @@ const (
 	metaGroup      = "oms-group"
 	metaID         = "oms-id" // random: creating what is there already fails
 )
-
-const maxPartitions = 1024
 
 // queue is what the driver knows of a queue. Its partitions are streams, the
 // first of which holds its configuration.
@@ -47,12 +45,6 @@ func (c *conn) streamName(names ...string) string {
 
 // subject is what a stream listens to.
 func subject(stream string) string { return strings.ReplaceAll(stream, "~", ".") }
-
-// split returns the namespace and the name of a queue.
-func split(name string) []string {
-	namespace, short := om.SplitQueueName(name, om.DefaultNamespace)
-	return []string{namespace, short}
-}
 
 // newQueue reads the configuration in a queue's first stream.
 func (c *conn) newQueue(s *jetstream.StreamInfo) *queue {
@@ -83,11 +75,11 @@ func (c *conn) lookUp(ctx context.Context, name string) (*queue, error) {
 	if err := c.calls.ready(); err != nil {
 		return nil, err
 	}
-	names := split(name)
+	namespace, short := om.SplitQueueName(name, om.DefaultNamespace)
 	ctx, end := c.calls.bound(ctx)
-	s, err := c.js.Stream(ctx, c.streamName(names...)+"~0")
+	s, err := c.js.Stream(ctx, c.streamName(namespace, short)+"~0")
 	if err := end(err); err != nil {
-		c.queues.Delete(om.JoinQueueName(names[0], names[1]))
+		c.queues.Delete(om.JoinQueueName(namespace, short))
 		return nil, err
 	}
 	q := c.newQueue(s.CachedInfo())
@@ -106,77 +98,21 @@ func (c *conn) stream(ctx context.Context, q *queue, partition int32) (jetstream
 	return s, err
 }
 
-func (c *conn) CreateNamespace(ctx context.Context, name string) error {
-	const op = "create namespace"
-	err := spi.CheckName(op, "namespace", name)
-	if err == nil && name != om.DefaultNamespace {
-		s := c.streamName(name)
-		_, err = c.js.CreateStream(ctx, jetstream.StreamConfig{
-			Name: s, Subjects: []string{subject(s)}, Replicas: c.queue.Replicas, Metadata: map[string]string{metaNamespace: name, metaID: rand.Text()},
-		})
-	}
-	if name == om.DefaultNamespace || errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-		return om.NewError(om.CodeNamespaceExists, op, name, "")
-	}
-	return err
-}
-
-// space checks that a namespace is there.
-func (c *conn) space(ctx context.Context, op, name string) error {
-	if name == om.DefaultNamespace {
-		return nil
-	}
-	_, err := c.js.Stream(ctx, c.streamName(name))
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return om.NewError(om.CodeNamespaceNotFound, op, name, "")
-	}
-	return err
-}
-
-func (c *conn) DeleteNamespace(ctx context.Context, name string) error {
-	const op = "delete namespace"
-	queues, err := c.Queues(ctx, name)
-	switch {
-	case err != nil:
-		return err
-	case name == om.DefaultNamespace:
-		return om.NewError(om.CodeBadParameter, op, name, "the default namespace stays")
-	case len(queues) > 0:
-		return om.NewError(om.CodeBadParameter, op, name, "it has %d queues; delete them first", len(queues))
-	}
-	return c.js.DeleteStream(ctx, c.streamName(name))
-}
-
-func (c *conn) Namespaces(ctx context.Context) ([]string, error) {
-	names := []string{om.DefaultNamespace}
-	found := c.js.ListStreams(ctx, jetstream.WithStreamListSubject(subject(c.streamName())+".*"))
-	for s := range found.Info() {
-		names = append(names, s.Config.Metadata[metaNamespace])
-	}
-	slices.Sort(names)
-	return names, found.Err()
-}
-
-func (c *conn) CreateQueue(ctx context.Context, q om.QueueConfig) error {
-	const op = "create queue"
-	names := split(q.Name)
-	if err := cmp.Or(spi.CheckName(op, "namespace", names[0]), spi.CheckName(op, "queue", names[1])); err != nil {
-		return err
-	}
-	q.Partitions = max(q.Partitions, 1)
-	if q.Partitions > maxPartitions {
-		return om.NewError(om.CodeBadParameter, op, q.Name, "%d partitions; %d are the most", q.Partitions, maxPartitions)
-	}
-	if err := c.space(ctx, op, names[0]); err != nil {
-		return err
-	}
-	// The first stream decides who makes the queue. Others that are there
-	// already are what a queue left that was not deleted to its end.
-	for i := range q.Partitions {
+// Make implements catalog.Store. A namespace is a stream that stays empty. The
+// first stream of a queue decides who makes it. Others that are there already
+// are what a queue left that was not deleted to its end.
+func (c *conn) Make(ctx context.Context, e catalog.Entry) error {
+	for i := range max(e.Partitions, 1) {
 		s := c.options.queue
-		s.Name, s.Description, s.AllowDirect = c.streamName(names...)+"~"+strconv.Itoa(i), q.Description, true
+		s.Description, s.AllowDirect, s.Name = e.Description, true, c.streamName(e.Namespace)
+		s.Metadata = map[string]string{metaNamespace: e.Namespace, metaID: rand.Text()}
+		if e.Queue == "" {
+			s.Storage = jetstream.FileStorage
+		} else {
+			s.Name = c.streamName(e.Namespace, e.Queue) + "~" + strconv.Itoa(i)
+			s.Metadata[metaQueue], s.Metadata[metaPartitions] = e.Queue, strconv.Itoa(e.Partitions)
+		}
 		s.Subjects = []string{subject(s.Name)}
-		s.Metadata = map[string]string{metaNamespace: names[0], metaQueue: names[1], metaPartitions: strconv.Itoa(q.Partitions), metaID: rand.Text()}
 		_, err := c.js.CreateStream(ctx, s)
 		if i > 0 && errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 			if err = c.js.DeleteStream(ctx, s.Name); err == nil {
@@ -184,8 +120,8 @@ func (c *conn) CreateQueue(ctx context.Context, q om.QueueConfig) error {
 			}
 		}
 		if err != nil {
-			for k := range i {
-				_ = c.js.DeleteStream(context.WithoutCancel(ctx), c.streamName(names...)+"~"+strconv.Itoa(k))
+			for ; i > 0; i-- {
+				_ = c.js.DeleteStream(context.WithoutCancel(ctx), c.streamName(e.Namespace, e.Queue)+"~"+strconv.Itoa(i-1))
 			}
 			return err
 		}
@@ -193,8 +129,12 @@ func (c *conn) CreateQueue(ctx context.Context, q om.QueueConfig) error {
 	return nil
 }
 
-func (c *conn) DeleteQueue(ctx context.Context, name string) error {
-	q, err := c.lookUp(ctx, name)
+// Remove implements catalog.Store.
+func (c *conn) Remove(ctx context.Context, e catalog.Entry) error {
+	if e.Queue == "" {
+		return c.js.DeleteStream(ctx, c.streamName(e.Namespace))
+	}
+	q, err := c.lookUp(ctx, om.JoinQueueName(e.Namespace, e.Queue))
 	if err != nil {
 		return err
 	}
@@ -207,23 +147,29 @@ func (c *conn) DeleteQueue(ctx context.Context, name string) error {
 	return nil
 }
 
-func (c *conn) Queue(ctx context.Context, name string) (om.QueueConfig, error) {
-	q, err := c.lookUp(ctx, name)
-	if err != nil {
-		return om.QueueConfig{}, err
+// Find implements catalog.Store.
+func (c *conn) Find(ctx context.Context, e catalog.Entry) (catalog.Entry, error) {
+	if e.Queue == "" {
+		_, err := c.js.Stream(ctx, c.streamName(e.Namespace))
+		return e, err
 	}
-	return q.QueueConfig, nil
+	q, err := c.lookUp(ctx, om.JoinQueueName(e.Namespace, e.Queue))
+	if err == nil {
+		e.QueueConfig = q.QueueConfig
+	}
+	return e, err
 }
 
-func (c *conn) Queues(ctx context.Context, namespace string) ([]om.QueueConfig, error) {
-	if err := c.space(ctx, "list queues", namespace); err != nil {
-		return nil, err
+// List implements catalog.Store.
+func (c *conn) List(ctx context.Context, namespace string) (es []catalog.Entry, err error) {
+	filter := subject(c.streamName()) + ".*"
+	if namespace != "" {
+		filter = subject(c.streamName(namespace)) + ".*.0"
 	}
-	var queues []om.QueueConfig
-	found := c.js.ListStreams(ctx, jetstream.WithStreamListSubject(subject(c.streamName(namespace))+".*.0"))
+	found := c.js.ListStreams(ctx, jetstream.WithStreamListSubject(filter))
 	for s := range found.Info() {
-		queues = append(queues, c.newQueue(s).QueueConfig)
+		meta := s.Config.Metadata
+		es = append(es, catalog.Entry{Namespace: meta[metaNamespace], Queue: meta[metaQueue], QueueConfig: c.newQueue(s).QueueConfig})
 	}
-	slices.SortFunc(queues, func(a, b om.QueueConfig) int { return cmp.Compare(a.Name, b.Name) })
-	return queues, found.Err()
+	return es, found.Err()
 }

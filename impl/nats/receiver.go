@@ -32,7 +32,7 @@ type receiver struct {
 	c      *conn
 	q      *queue
 	cfg    spi.ReceiverConfig
-	next   int            // the partition that is asked next
+	turns  lease.Turns
 	rounds sync.WaitGroup // requests that messages may still come from
 }
 
@@ -61,74 +61,41 @@ func (r *receiver) Close(ctx context.Context) error {
 	return cmp.Or(err, late)
 }
 
-// Fetch implements lease.System. It asks for messages that are there, of so many
-// partitions at once that no more than limit can come, and then waits for those
-// that are not.
+// Fetch implements lease.System.
 func (r *receiver) Fetch(ctx context.Context, limit int) error {
-	n := len(r.q.streams)
-	at := min(n, limit)
-	for asked := 0; asked < n; asked += at {
-		partitions := make([]int, 0, n)
-		for range min(at, n-asked) {
-			partitions = append(partitions, r.next)
-			r.next = (r.next + 1) % n
-		}
-		if came, err := r.ask(ctx, partitions, limit/len(partitions), false); err != nil || came {
-			return err
-		}
-	}
-	all := make([]int, n)
-	for i := range all {
-		all[i] = i
-	}
-	_, err := r.ask(ctx, all, limit, true)
-	return err
+	return r.turns.Fetch(r.q.Partitions, limit, func(partitions []int, limit int, wait bool) (bool, error) {
+		return r.ask(ctx, partitions, limit, wait)
+	})
 }
 
-// ask asks partitions for up to limit messages each. It returns when all have
-// sent what is there; with wait when one message has come, or none within
-// waitTime. Messages that are on their way when it returns arrive later.
+// ask asks partitions for up to limit messages each. Messages that are on their
+// way when it returns arrive later.
 func (r *receiver) ask(ctx context.Context, partitions []int, limit int, wait bool) (came bool, err error) {
-	type end struct {
-		all, came bool
-		partition string // of err
-		err       error
-	}
-	done, broken := make(chan end, 1), r.c.calls.Breaks.Next()
-	left := make(map[string]int, len(partitions)) // that a partition may still send
 	subjects := make([]string, len(partitions))
 	for i, p := range partitions {
-		left[strconv.Itoa(p)] = limit
 		subjects[i] = "$JS.API.CONSUMER.MSG.NEXT." + r.q.streams[p] + "." + spi.Token(r.cfg.Group)
 	}
-	var e end
-	inbox := r.c.nc.NewInbox() + "."
+	within, end := r.c.calls.Breaks.Within(ctx, waitTime+answerTime, nats.ErrTimeout, func(err error) bool {
+		return slices.ContainsFunc(subjects, func(s string) bool { return concerns(err, s) })
+	})
+	round, inbox := lease.NewRound(partitions, limit, wait), r.c.nc.NewInbox()+"."
 	sub, err := r.c.nc.Subscribe(inbox+"*", func(n *nats.Msg) {
-		e.partition = n.Subject[strings.LastIndexByte(n.Subject, '.')+1:] // of the stream's subject and the inbox alike
+		p, err := strconv.Atoi(n.Subject[strings.LastIndexByte(n.Subject, '.')+1:]) // of the stream's subject and the inbox alike
 		switch status := n.Header.Get("Status"); {
+		case err != nil || p >= r.q.Partitions:
 		case n.Reply != "":
-			e.came = true
-			r.take(n, e.partition)
-			left[e.partition]--
+			r.take(n, int32(p))
+			round.Came(p, 1, nil)
 		case status == "404" || status == "408": // no more
-			left[e.partition] = 0
+			round.Came(p, 0, nil)
 		case status == "503":
-			e.err = nats.ErrNoResponders
+			round.Came(p, 0, nats.ErrNoResponders)
 		default:
-			e.err = errors.New("the server says " + n.Header.Get("Description"))
-		}
-		if left[e.partition] <= 0 {
-			delete(left, e.partition)
-		}
-		if e.all = len(left) == 0; e.all || e.err != nil || wait && e.came {
-			select {
-			case done <- e:
-			default: // said before
-			}
+			round.Came(p, 0, errors.New("the server says "+n.Header.Get("Description")))
 		}
 	})
 	if err != nil {
-		return false, err
+		return false, end(err)
 	}
 	r.rounds.Add(1)
 	sub.SetClosedHandler(func(string) { r.rounds.Done() })
@@ -141,42 +108,26 @@ func (r *receiver) ask(ctx context.Context, partitions []int, limit int, wait bo
 	for i := 0; err == nil && i < len(partitions); i++ {
 		err = r.c.nc.PublishRequest(subjects[i], inbox+strconv.Itoa(partitions[i]), request)
 	}
-	timer := time.NewTimer(waitTime + answerTime)
-	defer timer.Stop()
-	var got end
 	if err == nil {
-		select {
-		case got = <-done:
-		case <-ctx.Done():
-			err = ctx.Err()
-		case <-broken.Done():
-			if cause := context.Cause(broken); slices.ContainsFunc(subjects, func(s string) bool { return concerns(cause, s) }) {
-				err = cause
-			}
-		case <-timer.C:
-			err = nats.ErrTimeout
+		if came, err = round.Await(within); err != nil && within.Err() == nil {
+			err = r.why(ctx, err)
 		}
 	}
-	if got.all {
+	if round.Done() {
 		_ = sub.Unsubscribe()
 	} else {
 		_ = sub.Drain()
 	}
-	if got.err != nil {
-		p, _ := strconv.Atoi(got.partition)
-		err = r.why(ctx, int32(p), got.err)
-	}
-	return got.came, err
+	return came, end(err)
 }
 
 // take takes a message that has come.
-func (r *receiver) take(n *nats.Msg, partition string) {
-	p, err := strconv.Atoi(partition)
-	meta, bad := n.Metadata()
-	if cmp.Or(err, bad) != nil || p >= r.q.Partitions {
+func (r *receiver) take(n *nats.Msg, p int32) {
+	meta, err := n.Metadata()
+	if err != nil {
 		return // not a delivery
 	}
-	got, err := r.q.unpack(r.cfg.Queue, int32(p), meta.Sequence.Stream, meta.Timestamp, n.Header, n.Data)
+	got, err := r.q.unpack(r.cfg.Queue, p, meta.Sequence.Stream, meta.Timestamp, n.Header, n.Data)
 	if err != nil {
 		r.c.log.Error("a message cannot be read", "error", err)
 	}
@@ -184,13 +135,14 @@ func (r *receiver) take(n *nats.Msg, partition string) {
 	r.Arrive(n.Reply, got, err)
 }
 
-// why finds out why a partition does not answer: its stream or consumer is
-// gone, or else what the server said. It is nil when the consumer was made anew.
-func (r *receiver) why(ctx context.Context, partition int32, said error) error {
+// why finds out why a partition does not answer: the queue or the group is gone,
+// of which the first stream decides, or else what the server said. It is nil
+// when the group was made anew.
+func (r *receiver) why(ctx context.Context, said error) error {
 	r.c.moving.RLock()
 	defer r.c.moving.RUnlock()
 	ctx, end := r.c.calls.bound(ctx)
-	_, err := r.c.js.Consumer(ctx, r.q.streams[partition], spi.Token(r.cfg.Group))
+	_, err := r.c.js.Consumer(ctx, r.q.streams[0], spi.Token(r.cfg.Group))
 	err = end(err)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
@@ -228,15 +180,11 @@ func (r *receiver) Tell(ctx context.Context, what om.Action, ds []*lease.Deliver
 	}
 	answers := r.c.calls.ask(ctx, len(lasts), func(i int) *nats.Msg { return &nats.Msg{Subject: ds[lasts[i]].Handle, Data: say} })
 	lost := nc.Stats().Reconnects != connects // meanwhile, and some of a run may be too
-	why := make(map[int32]error)
+	why := sync.OnceValue(func() error { return r.why(ctx, nats.ErrNoResponders) })
 	errs := make([]error, 0, len(ds))
 	for i, a := range answers {
-		d := ds[lasts[i]]
 		if errors.Is(a.Err, nats.ErrNoResponders) {
-			if _, asked := why[d.Partition]; !asked {
-				why[d.Partition] = r.why(ctx, d.Partition, a.Err)
-			}
-			a.Err = why[d.Partition]
+			a.Err = why()
 		} else if a.Err == nil && lost {
 			a.Err = nats.ErrDisconnected
 		}

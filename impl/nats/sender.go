@@ -81,7 +81,7 @@ func (s *sender) Send(ctx context.Context, ms []*om.Message) ([]spi.Outcome, err
 		switch {
 		case errors.Is(a.Err, nats.ErrNoResponders): // the queue is gone, or has no leader at present
 			if _, asked := gone[q]; !asked {
-				_, gone[q] = s.c.stream(ctx, q, o.Partition)
+				_, gone[q] = s.c.lookUp(ctx, q.Name)
 			}
 			o.Err = cmp.Or(gone[q], a.Err)
 		case a.Err != nil:
