@@ -31,32 +31,40 @@ const (
 // bytes before base64.
 const MaxHeader = 16 << 10
 
-func text(h map[string][]string, header, text string) {
-	if text != "" {
-		h[header] = []string{url.PathEscape(text)}
+// put sets a header, or takes it away for "".
+func put(h map[string][]string, header, text string) {
+	switch v := h[header]; {
+	case text == "":
+		delete(h, header)
+	case len(v) == 1:
+		v[0] = text
+	default:
+		h[header] = []string{text}
 	}
 }
 
 // Pack sets the headers of m in h and returns the body to send. It may be that
-// of m; m is not changed. The message id is left to the system.
+// of m; m is not changed. The message id is left to the system. h may be that of
+// a Pack before, which is then written over.
 func Pack(m *om.Message, h map[string][]string) (body []byte) {
 	b := append(make([]byte, 0, 64), m.Version...)
 	b = strconv.AppendInt(append(b, ' '), m.BornAt.UnixMilli(), 10)
-	b = append(append(b, ' '), url.PathEscape(m.BornHost)...)
-	h[OMS] = []string{string(b)}
-	text(h, Key, m.Ext.MessageKey)
-	text(h, Correlation, m.Ext.CorrelationID)
-	text(h, Trace, m.Ext.TraceID)
-	if len(m.Properties) == 0 {
-		return m.Body
+	put(h, OMS, string(append(append(b, ' '), url.PathEscape(m.BornHost)...)))
+	put(h, Key, url.PathEscape(m.Ext.MessageKey))
+	put(h, Correlation, url.PathEscape(m.Ext.CorrelationID))
+	put(h, Trace, url.PathEscape(m.Ext.TraceID))
+	packed, size := "", ""
+	body = m.Body
+	if len(m.Properties) > 0 {
+		if p := chunk.AppendProperties(nil, m.Properties); len(p) <= MaxHeader {
+			packed = base64.StdEncoding.EncodeToString(p)
+		} else {
+			size, body = strconv.Itoa(len(p)), append(p, m.Body...)
+		}
 	}
-	p := chunk.AppendProperties(nil, m.Properties)
-	if len(p) <= MaxHeader {
-		h[Properties] = []string{base64.StdEncoding.EncodeToString(p)}
-		return m.Body
-	}
-	h[Prefix] = []string{strconv.Itoa(len(p))}
-	return append(p, m.Body...)
+	put(h, Properties, packed)
+	put(h, Prefix, size)
+	return body
 }
 
 // Unpack reads into m what Pack wrote: version, born time and host, properties,

@@ -26,8 +26,12 @@ func message(properties int) *om.Message {
 }
 
 func TestPackAndUnpack(t *testing.T) {
-	for _, properties := range []int{-1, 0, 1000, envelope.MaxHeader, 100_000} {
-		m, h := message(properties), map[string][]string{"Own": {"x"}}
+	h := map[string][]string{"Own": {"x"}} // of all of them
+	for _, properties := range []int{100_000, -1, 0, 1000, envelope.MaxHeader} {
+		m := message(properties)
+		if properties == 0 {
+			m.Ext.TraceID = ""
+		}
 		body := envelope.Pack(m, h)
 		if small := properties < 2000; small != bytes.Equal(body, m.Body) {
 			t.Errorf("%d bytes of properties: other clients read %d bytes", properties, len(body))

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -158,23 +159,19 @@ func (c *conn) As(target any) bool {
 	return true
 }
 
-// errorCodes are the codes of errors, the more exact ones first.
+// errorCodes are the errors of codes, the more exact ones first.
 var errorCodes = []struct {
-	err  error
 	code om.Code
+	errs []error
 }{
-	{nats.ErrConnectionClosed, om.CodeClosed},
-	{jetstream.ErrConsumerNotFound, om.CodeGroupNotFound},
-	{jetstream.ErrStreamNotFound, om.CodeDestinationNotFound},
-	{jetstream.ErrStreamNameAlreadyInUse, om.CodeDestinationExists},
-	{nats.ErrAuthorization, om.CodeUnauthorized},
-	{nats.ErrAuthExpired, om.CodeUnauthorized},
-	{nats.ErrAuthRevoked, om.CodeUnauthorized},
-	{nats.ErrAccountAuthExpired, om.CodeUnauthorized},
-	{nats.ErrPermissionViolation, om.CodeForbidden},
-	{nats.ErrMaxPayload, om.CodeBodyTooLarge},
-	{nats.ErrTimeout, om.CodeTimeout},
-	{await.ErrLate, om.CodeTimeout},
+	{om.CodeClosed, []error{nats.ErrConnectionClosed}},
+	{om.CodeGroupNotFound, []error{jetstream.ErrConsumerNotFound}},
+	{om.CodeDestinationNotFound, []error{jetstream.ErrStreamNotFound}},
+	{om.CodeDestinationExists, []error{jetstream.ErrStreamNameAlreadyInUse}},
+	{om.CodeUnauthorized, []error{nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAuthRevoked, nats.ErrAccountAuthExpired}},
+	{om.CodeForbidden, []error{nats.ErrPermissionViolation}},
+	{om.CodeBodyTooLarge, []error{nats.ErrMaxPayload}},
+	{om.CodeTimeout, []error{nats.ErrTimeout, await.ErrLate}},
 }
 
 // apiCodes are the codes of the server's own error codes and of its statuses.
@@ -187,9 +184,9 @@ var apiCodes = map[int]om.Code{
 // Classify implements spi.Classifier. What has no code of its own is of the
 // network, or of a server that goes.
 func (c *conn) Classify(err error) om.Code {
-	for _, e := range errorCodes {
-		if errors.Is(err, e.err) {
-			return e.code
+	for _, c := range errorCodes {
+		if slices.ContainsFunc(c.errs, func(known error) bool { return errors.Is(err, known) }) {
+			return c.code
 		}
 	}
 	if code := om.CodeOf(err); code != om.CodeServerError {
@@ -200,4 +197,88 @@ func (c *conn) Classify(err error) om.Code {
 		return cmp.Or(apiCodes[int(api.ErrorCode)], apiCodes[api.Code], om.CodeServerError)
 	}
 	return om.CodeServiceUnavailable
+}
+
+// calls sends requests many at once and gathers their answers by one
+// subscription. The client's own PublishMsgAsync costs a fifth of the rate, by
+// a future, a JSON decoder and a map of texts for each message, and has
+// nothing like it for acknowledgements.
+type calls struct {
+	await.Calls[[]byte]
+	nc     *nats.Conn
+	prefix string // of the subjects of answers, which end with call and place
+}
+
+// violation reports whether err tells that an account may not do something.
+func violation(err error) bool { return errors.Is(err, nats.ErrPermissionViolation) }
+
+// concerns reports whether a break ends what was sent to a subject: a lost
+// connection ends all, a violation of permissions what it names.
+func concerns(err error, subject string) bool {
+	return !violation(err) || strings.Contains(err.Error(), strconv.Quote(subject))
+}
+
+func (c *calls) start(nc *nats.Conn) error {
+	c.nc, c.prefix, c.Limit = nc, nc.NewInbox()+".", answerTime
+	sub, err := nc.Subscribe(c.prefix+"*", func(m *nats.Msg) {
+		call, place, _ := strings.Cut(m.Subject[len(c.prefix):], "-")
+		n, err := strconv.Atoi(call)
+		i, err2 := strconv.Atoi(place)
+		if err != nil || err2 != nil {
+			return
+		}
+		if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
+			err = nats.ErrNoResponders
+		}
+		c.Answer(n, i, m.Data, err)
+	})
+	if err == nil {
+		err = sub.SetPendingLimits(-1, -1)
+	}
+	return err
+}
+
+// ready returns why nothing can be sent, nil when it can. The client would take
+// what it cannot send while it signs in, and lose it.
+func (c *calls) ready() error {
+	switch {
+	case c.nc.IsClosed():
+		return nats.ErrConnectionClosed
+	case !c.nc.IsConnected():
+		return nats.ErrDisconnected
+	}
+	return nil
+}
+
+// bound returns a context for a call of the client library, which does not
+// notice that the connection is lost; end goes around the call's error.
+func (c *calls) bound(ctx context.Context) (within context.Context, end func(error) error) {
+	return c.Breaks.Within(ctx, answerTime, nats.ErrTimeout, func(err error) bool { return !violation(err) })
+}
+
+// requests implements await.Requests. It makes the message of a request, which
+// is used until it is called again.
+type requests struct {
+	*calls
+	put   func(i int) *nats.Msg
+	lost  error  // why none can be sent
+	reply string // what the subjects of answers begin with
+}
+
+func (r *requests) Send(call, i int) error {
+	if i == 0 {
+		r.lost, r.reply = r.ready(), r.prefix+strconv.Itoa(call)+"-"
+	}
+	if r.lost != nil {
+		return r.lost
+	}
+	m := r.put(i)
+	m.Reply = r.reply + strconv.Itoa(i)
+	return r.nc.PublishMsg(m)
+}
+
+func (r *requests) Concerned(i int, err error) bool { return concerns(err, r.put(i).Subject) }
+
+func (c *calls) ask(ctx context.Context, n int, put func(i int) *nats.Msg) []await.Answer[[]byte] {
+	return c.Ask(ctx, n, &requests{calls: c, put: put})
 }

@@ -74,19 +74,13 @@ type options struct {
 func parseOptions(u om.URL) (*options, error) {
 	o := &options{region: spi.Token(u.Region)}
 	set := flag.NewFlagSet("nats", flag.ContinueOnError)
-	file := func(name, usage string, option func(file string) nats.Option) {
-		set.Func(name, usage, func(file string) error {
-			o.connect = append(o.connect, option(file))
-			return nil
-		})
-	}
-	file("creds", "a credentials file", func(f string) nats.Option { return nats.UserCredentials(f) })
-	file("tls_ca", "a file with authorities", func(f string) nats.Option { return nats.RootCAs(f) })
-	set.Func("nkey", "a file with an nkey seed", func(f string) error {
-		option, err := nats.NkeyOptionFromSeed(f)
+	add := func(option nats.Option, err error) error {
 		o.connect = append(o.connect, option)
 		return err
-	})
+	}
+	set.Func("creds", "a credentials file", func(f string) error { return add(nats.UserCredentials(f), nil) })
+	set.Func("nkey", "a file with an nkey seed", func(f string) error { return add(nats.NkeyOptionFromSeed(f)) })
+	set.Func("tls_ca", "a file with authorities", func(f string) error { return add(nats.RootCAs(f), nil) })
 	cert, key := set.String("tls_cert", "", "a certificate"), set.String("tls_key", "", "its key")
 	tls := set.Bool("tls", false, "true to demand TLS")
 	set.DurationVar(&o.ackWait, "ack_wait", 30*time.Second, "a time such as 30s")
@@ -120,10 +114,10 @@ func parseOptions(u om.URL) (*options, error) {
 		return nil, om.NewError(om.CodeMalformedURL, "open", u.String(), "%s", why)
 	}
 	if *cert != "" {
-		o.connect = append(o.connect, nats.ClientCert(*cert, *key))
+		_ = add(nats.ClientCert(*cert, *key), nil)
 	}
 	if *tls {
-		o.connect = append(o.connect, nats.Secure())
+		_ = add(nats.Secure(), nil)
 	}
 	if o.synced = *sync != ""; o.queue.MaxAge > 0 {
 		o.queue.Duplicates = min(o.queue.Duplicates, o.queue.MaxAge)

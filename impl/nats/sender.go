@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
@@ -67,11 +68,11 @@ func (s *sender) Send(ctx context.Context, ms []*om.Message) ([]spi.Outcome, err
 		}
 		sent = append(sent, i)
 	}
-	packed := nats.NewMsg("")
+	id := []string{""}
+	packed := &nats.Msg{Header: nats.Header{nats.MsgIdHdr: id}}
 	answers := s.c.calls.ask(ctx, len(sent), func(k int) *nats.Msg {
 		i := sent[k]
-		clear(packed.Header)
-		packed.Header[nats.MsgIdHdr] = []string{outs[i].MessageID}
+		id[0] = outs[i].MessageID
 		packed.Data, packed.Subject = envelope.Pack(ms[i], packed.Header), queues[i].subjects[outs[i].Partition]
 		return packed
 	})
@@ -107,8 +108,13 @@ func partitionOf(m *om.Message, partitions int, turn uint32) int32 {
 	return int32(turn % uint32(partitions))
 }
 
-// sequenceOf reads the server's answer to a message.
+// sequenceOf reads the server's answer to a message, as a rule {"stream":"S","seq":1}.
 func sequenceOf(data []byte) (uint64, error) {
+	if _, seq, ok := bytes.Cut(data, []byte(`,"seq":`)); ok {
+		if n, err := strconv.ParseUint(string(bytes.TrimSuffix(seq, []byte("}"))), 10, 64); err == nil {
+			return n, nil
+		}
+	}
 	var ack struct {
 		Seq   uint64              `json:"seq"`
 		Error *jetstream.APIError `json:"error"`
