@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -36,9 +35,8 @@ type conn struct {
 	js           jetstream.JetStream
 	capabilities om.Capabilities
 	calls        calls
-	turns        atomic.Uint32 // of messages to partitions
-	queues       sync.Map      // by name: *queue, as it was when last looked up
-	moving       sync.RWMutex  // held while groups are moved
+	queues       sync.Map     // by name: *queue, as it was when last looked up
+	moving       sync.RWMutex // held while groups are moved
 }
 
 // Open implements spi.Driver. The connection is kept for ever: what fails

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -33,6 +34,7 @@ type queue struct {
 	streams, subjects []string // of the partitions
 	host              string   // that leads the first stream
 	clustered         bool     // the streams may move between servers
+	turns             atomic.Uint32
 }
 
 // streamName returns the name of a namespace's stream, which stays empty, or
@@ -178,12 +180,15 @@ func (c *conn) List(ctx context.Context, namespace string) (es []catalog.Entry, 
 
 // A group is a durable consumer on each of a queue's streams.
 
-// join finds or makes the consumer of a group on a partition, and returns after
-// which time it delivers again.
+// join finds or makes the consumer of a group on a partition.
 func (c *conn) join(ctx context.Context, q *queue, partition int32, group string, start om.Position) (jetstream.Consumer, error) {
 	found, err := c.js.Consumer(ctx, q.streams[partition], spi.Token(group))
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
-		found, err = c.makeGroup(ctx, q, partition, group, start)
+		var cfg jetstream.ConsumerConfig
+		if cfg, err = c.startAt(ctx, q, partition, start); err != nil {
+			return nil, err
+		}
+		found, err = c.makeGroup(ctx, q, partition, group, cfg)
 		if errors.Is(err, jetstream.ErrConsumerExists) { // another has made it meanwhile
 			found, err = c.js.Consumer(ctx, q.streams[partition], spi.Token(group))
 		}
@@ -191,15 +196,16 @@ func (c *conn) join(ctx context.Context, q *queue, partition int32, group string
 	return found, err
 }
 
-func (c *conn) makeGroup(ctx context.Context, q *queue, partition int32, group string, start om.Position) (jetstream.Consumer, error) {
-	var cfg jetstream.ConsumerConfig
-	if !start.IsBegin() {
-		offset, err := c.Resolve(ctx, q.Name, partition, start)
-		if err != nil {
-			return nil, err
-		}
-		cfg = from(offset)
+// startAt returns where a consumer begins.
+func (c *conn) startAt(ctx context.Context, q *queue, partition int32, start om.Position) (jetstream.ConsumerConfig, error) {
+	if start.IsBegin() {
+		return jetstream.ConsumerConfig{}, nil
 	}
+	offset, err := c.Resolve(ctx, q.Name, partition, start)
+	return from(offset), err
+}
+
+func (c *conn) makeGroup(ctx context.Context, q *queue, partition int32, group string, cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
 	cfg.Durable, cfg.Metadata = spi.Token(group), map[string]string{metaGroup: group}
 	cfg.AckPolicy, cfg.AckWait, cfg.MaxDeliver, cfg.MaxAckPending = jetstream.AckExplicitPolicy, c.ackWait, -1, -1
 	return c.js.CreateConsumer(ctx, q.streams[partition], cfg)
@@ -208,33 +214,39 @@ func (c *conn) makeGroup(ctx context.Context, q *queue, partition int32, group s
 // SeekGroup makes the group's consumers anew. A receiver of another process
 // that wants to receive meanwhile may be told that the group is not there.
 func (c *conn) SeekGroup(ctx context.Context, queue, group string, p om.Position) error {
-	if err := spi.CheckName("seek group", "group", group); err != nil {
+	q, err := c.lookUp(ctx, queue)
+	if err := cmp.Or(err, spi.CheckName("seek group", "group", group)); err != nil {
 		return err
+	}
+	starts := make([]jetstream.ConsumerConfig, q.Partitions)
+	for i := range starts {
+		if starts[i], err = c.startAt(ctx, q, int32(i), p); err != nil {
+			return err
+		}
 	}
 	c.moving.Lock()
 	defer c.moving.Unlock()
-	q, err := c.deleteGroup(ctx, queue, group, false)
-	for i := 0; err == nil && i < len(q.streams); i++ {
-		_, err = c.makeGroup(ctx, q, int32(i), group, p)
+	err = c.deleteGroup(ctx, q, group, false)
+	for i := 0; err == nil && i < len(starts); i++ {
+		_, err = c.makeGroup(ctx, q, int32(i), group, starts[i])
 	}
 	return err
 }
 
 func (c *conn) DeleteGroup(ctx context.Context, queue, group string) error {
-	_, err := c.deleteGroup(ctx, queue, group, true)
-	return err
+	q, err := c.lookUp(ctx, queue)
+	if err != nil {
+		return err
+	}
+	return c.deleteGroup(ctx, q, group, true)
 }
 
 // deleteGroup deletes a group, which may have to be there, and makes its
 // receipts stale that this connection gave out.
-func (c *conn) deleteGroup(ctx context.Context, queue, group string, there bool) (*queue, error) {
-	q, err := c.lookUp(ctx, queue)
-	if err != nil {
-		return nil, err
-	}
+func (c *conn) deleteGroup(ctx context.Context, q *queue, group string, there bool) error {
 	for i, stream := range q.streams {
 		if err := c.js.DeleteConsumer(ctx, stream, spi.Token(group)); err != nil && (i == 0 && there || !errors.Is(err, jetstream.ErrConsumerNotFound)) {
-			return nil, err
+			return err
 		}
 	}
 	for x := range c.Owned() {
@@ -242,7 +254,7 @@ func (c *conn) deleteGroup(ctx context.Context, queue, group string, there bool)
 			r.Forget()
 		}
 	}
-	return q, nil
+	return nil
 }
 
 // Groups tells what the server knows. It does not know how many receivers are

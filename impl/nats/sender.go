@@ -48,13 +48,15 @@ func (s *sender) Send(ctx context.Context, ms []*om.Message) ([]spi.Outcome, err
 	outs := make([]spi.Outcome, len(ms))
 	queues := make([]*queue, len(ms))
 	sent := make([]int, 0, len(ms)) // places of the messages that are not refused
-	turn := s.c.turns.Add(1)
+	var turn uint32                 // of messages without a partition of their own
 	for i, m := range ms {
 		var err error
 		if i > 0 && queues[i-1] != nil && m.Destination == ms[i-1].Destination {
 			queues[i] = queues[i-1]
 		} else {
-			queues[i], err = s.c.known(ctx, m.Destination)
+			if queues[i], err = s.c.known(ctx, m.Destination); err == nil {
+				turn = queues[i].turns.Add(1)
+			}
 		}
 		if err == nil {
 			err = limits.Admit("send", m, s.c.capabilities, queues[i].Partitions)
@@ -110,7 +112,7 @@ func partitionOf(m *om.Message, partitions int, turn uint32) int32 {
 
 // sequenceOf reads the server's answer to a message, as a rule {"stream":"S","seq":1}.
 func sequenceOf(data []byte) (uint64, error) {
-	if _, seq, ok := bytes.Cut(data, []byte(`,"seq":`)); ok {
+	if _, seq, ok := bytes.Cut(data, []byte(`,"seq":`)); ok && !bytes.Contains(data, []byte(`"error"`)) {
 		if n, err := strconv.ParseUint(string(bytes.TrimSuffix(seq, []byte("}"))), 10, 64); err == nil {
 			return n, nil
 		}

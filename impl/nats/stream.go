@@ -89,7 +89,7 @@ func (c *conn) Await(ctx context.Context, queue string, partition int32, offset 
 		cfg := from(offset)
 		cfg.HeadersOnly = true
 		var got []found
-		if got, err = c.read(ctx, q, partition, 1, waitTime, cfg); len(got) > 0 {
+		if got, err = c.read(ctx, q, partition, 1, waitTime/2, cfg); len(got) > 0 {
 			return nil
 		}
 	}
