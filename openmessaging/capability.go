@@ -12,6 +12,7 @@ const (
 	CapAtomicBatch   Capability = "atomic-batch"   // a batch is stored whole or not at all
 	CapAuth          Capability = "auth"           // checks who may do what
 	CapBroadcast     Capability = "broadcast"      // every consumer of a broadcast gets every message
+	CapCancelDelay   Capability = "cancel-delay"   // delayed messages can be cancelled
 	CapCompression   Capability = "compression"    // compresses bodies on their way
 	CapDelay         Capability = "delay"          // delayed first delivery
 	CapDeadLetter    Capability = "dlq"            // dead-letter queues, MaxDeliveries, Reject

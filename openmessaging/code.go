@@ -59,6 +59,7 @@ const (
 	CodeGroupNotFound        Code = 20012
 	CodeCheckerMissing       Code = 20013
 	CodeTransactionNotExists Code = 20014
+	CodeMessageNotFound      Code = 20015
 )
 
 // The error classes. errors.Is(err, ErrTimeout) holds for every *[Error] whose
@@ -126,6 +127,7 @@ var codes = map[Code]codeInfo{
 	CodeGroupNotFound:        {"consumer group not found", ErrDestination, false},
 	CodeCheckerMissing:       {"no transaction checker", ErrTransaction, false},
 	CodeTransactionNotExists: {"no such transaction", ErrTransaction, false},
+	CodeMessageNotFound:      {"message not found", ErrDestination, false},
 }
 
 // Class returns the class sentinel of the code, for example [ErrTimeout];

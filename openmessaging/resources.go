@@ -45,6 +45,12 @@ type Resources interface {
 	// DeleteGroup forgets a group's progress in a queue. CapAdmin.
 	DeleteGroup(ctx context.Context, queue, group string) error
 
+	// CancelDelayed takes back a message that was sent with a delay and is not
+	// due yet; queue is its destination and messageID what its SendResult says.
+	// It returns when that is durable. A message that is due or was delivered,
+	// that was cancelled before or is not there gives 20015. CapCancelDelay.
+	CancelDelayed(ctx context.Context, queue, messageID string) error
+
 	// SetFilter lets only matching messages be delivered from a queue (R090);
 	// the zero Filter removes it. CapFilter.
 	SetFilter(ctx context.Context, queue string, f Filter) error

@@ -98,6 +98,14 @@ type Filterer interface {
 	SetFilter(ctx context.Context, queue string, f om.Filter) error
 }
 
+// DelayCanceler is implemented by a Conn with CapCancelDelay.
+type DelayCanceler interface {
+	// CancelDelayed takes back a message of a queue that is not due yet, and
+	// returns when that is durable. A message that is due, is not there or was
+	// cancelled gives CodeMessageNotFound.
+	CancelDelayed(ctx context.Context, queue, messageID string) error
+}
+
 // Router is implemented by a Conn with CapRouting.
 type Router interface {
 	// CreateRoute adds a route; one that makes a cycle gives 1418 (G36).

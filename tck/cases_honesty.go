@@ -36,12 +36,13 @@ func (t *trial) undeclared(q string) map[om.Capability]map[string]func() error {
 				return err
 			},
 		},
-		om.CapStream:     {"NewStreamConsumer": func() error { _, err := ap.NewStreamConsumer(t.ctx); return err }},
-		om.CapFilter:     {"SetFilter": func() error { return rs.SetFilter(t.ctx, q, om.SQL("a = 1")) }},
-		om.CapRouting:    {"Routes": func() error { _, err := rs.Routes(t.ctx); return err }},
-		om.CapNack:       {"Nack": func() error { return d().Nack(t.ctx, 0) }},
-		om.CapLease:      {"Extend": func() error { return d().Extend(t.ctx, t.Lease) }},
-		om.CapDeadLetter: {"Reject": func() error { return d().Reject(t.ctx, "probe") }},
+		om.CapStream:      {"NewStreamConsumer": func() error { _, err := ap.NewStreamConsumer(t.ctx); return err }},
+		om.CapCancelDelay: {"CancelDelayed": func() error { return rs.CancelDelayed(t.ctx, q, "id") }},
+		om.CapFilter:      {"SetFilter": func() error { return rs.SetFilter(t.ctx, q, om.SQL("a = 1")) }},
+		om.CapRouting:     {"Routes": func() error { _, err := rs.Routes(t.ctx); return err }},
+		om.CapNack:        {"Nack": func() error { return d().Nack(t.ctx, 0) }},
+		om.CapLease:       {"Extend": func() error { return d().Extend(t.ctx, t.Lease) }},
+		om.CapDeadLetter:  {"Reject": func() error { return d().Reject(t.ctx, "probe") }},
 		om.CapTransaction: {"Prepare": func() error {
 			_, err := t.Producer(om.WithTransactionChecker(unknownYet)).Prepare(t.ctx, message(q, "probe"))
 			return err
@@ -62,7 +63,7 @@ func (t *trial) probe(c om.Capability, calls map[string]func() error) {
 // probes are run instead of the cases whose capability is not declared.
 var probes = func() table {
 	all := make(table)
-	for _, c := range []om.Capability{om.CapAdmin, om.CapMetadata, om.CapSeek, om.CapStream, om.CapFilter, om.CapRouting,
+	for _, c := range []om.Capability{om.CapAdmin, om.CapMetadata, om.CapSeek, om.CapStream, om.CapCancelDelay, om.CapFilter, om.CapRouting,
 		om.CapNack, om.CapLease, om.CapDeadLetter, om.CapTransaction} {
 		all[string(c)] = func(t *trial) { t.probe(c, t.undeclared(t.Queue())[c]) }
 	}
@@ -105,7 +106,7 @@ func capabilityHonest(t *trial) {
 	})
 	for c, has := range map[om.Capability]bool{
 		om.CapAdmin: implements[spi.Admin](conn), om.CapMetadata: implements[spi.Describer](conn), om.CapSeek: implements[spi.Seeker](conn) && implements[spi.Streamer](conn),
-		om.CapStream: implements[spi.Streamer](conn), om.CapFilter: implements[spi.Filterer](conn), om.CapRouting: implements[spi.Router](conn),
+		om.CapStream: implements[spi.Streamer](conn), om.CapCancelDelay: implements[spi.DelayCanceler](conn), om.CapFilter: implements[spi.Filterer](conn), om.CapRouting: implements[spi.Router](conn),
 		om.CapRequestReply: implements[spi.Requester](conn), om.CapTransaction: implements[spi.Transactor](s), om.CapNack: implements[spi.Nacker](r),
 		om.CapLease: implements[spi.Leaser](r), om.CapDeadLetter: implements[spi.DeadLetterer](r),
 	} {

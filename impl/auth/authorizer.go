@@ -54,6 +54,24 @@ func (a *Authorizer) Allow(p *Principal, v Verb, r Resource) error {
 	return a.forbidden(p, v, r, g)
 }
 
+// AllowAny is Allow for whom one of several verbs is enough. The error names the
+// first of them.
+func (a *Authorizer) AllowAny(p *Principal, vs []Verb, r Resource) error {
+	for _, v := range vs[1:] {
+		if a.May(p, v, r) {
+			return nil
+		}
+	}
+	return a.Allow(p, vs[0], r)
+}
+
+// May reports whether Allow would return nil. It tells the audit nothing: it is
+// for leaving out of a list what somebody may not see.
+func (a *Authorizer) May(p *Principal, v Verb, r Resource) bool {
+	s := a.directory.now.Load()
+	return p != nil && s.refuses(p, time.Now()) == "" && s.find(p, r).has(v)
+}
+
 // AllowConsume is Allow for consuming: it needs Consume on the queue and on the
 // group, both of one namespace.
 func (a *Authorizer) AllowConsume(p *Principal, namespace, queue, group string) error {
@@ -77,11 +95,38 @@ func (s *snapshot) find(p *Principal, r Resource) (g grant) {
 	return g
 }
 
-func (a *Authorizer) forbidden(p *Principal, v Verb, r Resource, g grant) error {
-	why := fmt.Sprintf("no rule allows the user %q to %s here; the rule \"allow %s %s\" would", p.Name, v, v, short(r.String()))
-	if g.deny&v != 0 {
-		why = fmt.Sprintf("a rule denies the user %q to %s here; an allowing one does not help, the denying one must be revoked", p.Name, v)
+// Permits tells whether a user who comes with a password may do verb on the
+// resource, and if not, why. Both are named as in rules, for example "publish"
+// and "queue:shop://orders"; anything else is CodeBadParameter.
+func (d *Directory) Permits(user, verb, resource string) (why string, err error) {
+	rule, err := ParseRule("allow " + verb + " " + resource)
+	if err != nil {
+		return "", err
 	}
+	if rule.prefix || rule.on.namespace == anyNamespace || rule.verbs&(rule.verbs-1) != 0 {
+		return "", badParameter("ask for one verb and one resource, without an asterisk")
+	}
+	p, s := &Principal{Name: user}, d.now.Load()
+	if why := s.refuses(p, time.Now()); why != "" {
+		return why, nil
+	}
+	g := s.find(p, rule.on)
+	if g.has(rule.verbs) {
+		return "", nil
+	}
+	return missing(p, rule.verbs, rule.on, g), nil
+}
+
+// missing says which right is missing.
+func missing(p *Principal, v Verb, r Resource, g grant) string {
+	if g.deny&v != 0 {
+		return fmt.Sprintf("a rule denies the user %q to %s here; an allowing one does not help, the denying one must be revoked", p.Name, v)
+	}
+	return fmt.Sprintf("no rule allows the user %q to %s here; the rule \"allow %s %s\" would", p.Name, v, v, short(r.String()))
+}
+
+func (a *Authorizer) forbidden(p *Principal, v Verb, r Resource, g grant) error {
+	why := missing(p, v, r, g)
 	a.audit.actionDenied(p, v, r, why)
 	return om.NewError(om.CodeForbidden, v.String(), short(r.String()), "%s", why)
 }

@@ -129,6 +129,28 @@ func (d *Document) AddPassword(name string, password Secret) error {
 	return err
 }
 
+// SetVerifier gives a user the verifier of a password that this process does not
+// know, instead of all others, or with add beside them. It must have the
+// iterations of the others in the document, so that all users look alike.
+func (d *Document) SetVerifier(name string, v Verifier, add bool) error {
+	u, err := d.User(name)
+	if err != nil {
+		return err
+	}
+	if v.Iterations() != d.Decoy.Iterations() {
+		return badParameter("the verifier has %d iterations, those of this directory have %d", v.Iterations(), d.Decoy.Iterations())
+	}
+	switch {
+	case !add:
+		u.Verifiers = []Verifier{v}
+	case len(u.Verifiers) == 0:
+		return badParameter("the user %q has no password yet; set one", name)
+	default:
+		u.Verifiers = append(u.Verifiers, v)
+	}
+	return nil
+}
+
 // AddRole adds a role, which must not be there.
 func (d *Document) AddRole(name string) error {
 	if d.Roles[name] != nil {

@@ -146,6 +146,15 @@ func charge(l *rate.Limiter, now time.Time, n int) {
 	l.ReserveN(now, n)
 }
 
+// Room returns how many more messages Hold would take now, and whether there is
+// a bound at all.
+func (s *Session) Room() (n int, bounded bool) {
+	most := s.quotas.directory.quota(s.user).InFlight
+	s.usage.mu.Lock()
+	defer s.usage.mu.Unlock()
+	return max(0, most-s.usage.inFlight), most > 0
+}
+
 // Hold counts n messages that are delivered and not settled. Too many are
 // CodeMaxInFlight, which is retryable, and none is counted.
 func (s *Session) Hold(n int) error {

@@ -71,6 +71,32 @@ func (v Verifier) Another(password Secret) (Verifier, error) {
 	return derive(password, v.keys().KeyFactors)
 }
 
+// DeriveVerifier returns the verifier of a password with a salt that is given, of
+// 16 bytes or more, as another side has it: see [Verifier.Another].
+func DeriveVerifier(password Secret, salt []byte, iterations int) (Verifier, error) {
+	if len(salt) < saltSize || iterations < MinIterations || iterations > MaxIterations {
+		return Verifier{}, badParameter("a salt of %d bytes and %d iterations; %d bytes are the least, %d to %d iterations are possible", len(salt), iterations, saltSize, MinIterations, MaxIterations)
+	}
+	return derive(password, scram.KeyFactors{Salt: string(salt), Iters: iterations})
+}
+
+// Salt returns the salt, and Iterations the iterations: what who logs in is told.
+// Both are zero for the zero Verifier.
+func (v Verifier) Salt() []byte {
+	if v.keys == nil {
+		return nil
+	}
+	return []byte(v.keys().Salt)
+}
+
+// Iterations is documented with Salt.
+func (v Verifier) Iterations() int {
+	if v.keys == nil {
+		return 0
+	}
+	return v.keys().Iters
+}
+
 func derive(password Secret, factors scram.KeyFactors) (Verifier, error) {
 	prepared, err := prepare(password)
 	if err != nil {

@@ -188,6 +188,13 @@ func (c *conn) Await(ctx context.Context, queue string, partition int32, offset 
 	return q.Await(ctx, partition, offset)
 }
 
+func (c *conn) CancelDelayed(ctx context.Context, queue, messageID string) error {
+	if err := c.Begin(ctx, "cancel", queue); err != nil {
+		return err
+	}
+	return c.broker.CancelDelayed(ctx, queue, messageID)
+}
+
 func (c *conn) SetFilter(ctx context.Context, queue string, f om.Filter) error {
 	if err := c.Begin(ctx, "set filter", queue); err != nil {
 		return err

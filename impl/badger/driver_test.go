@@ -96,7 +96,7 @@ func TestG40_capability_honest(t *testing.T) {
 		if !power[spi.Asser](t, c).As(&b) || b == nil || power[spi.Asser](t, c).As(new(int)) {
 			t.Error("As")
 		}
-		for _, undeclared := range []om.Capability{om.CapDelay, om.CapTransaction, om.CapQoS2} {
+		for _, undeclared := range []om.Capability{om.CapPriority, om.CapTransaction, om.CapQoS2} {
 			if caps.Has(undeclared) {
 				t.Errorf("%s is declared", undeclared)
 			}
@@ -108,8 +108,7 @@ func TestR028_unsupported_is_said_per_message(t *testing.T) {
 	c := withQueue(t, memory, 2)
 	for name, change := range map[string]func(*om.Message){
 		"qos":         func(m *om.Message) { m.QoS = om.ExactlyOnce },
-		"compression": func(m *om.Message) { m.Compression = "gzip" },
-		"delay":       func(m *om.Message) { m.Ext.Delay = time.Second },
+		"compression": func(m *om.Message) { m.Compression = "lz4" },
 		"priority":    func(m *om.Message) { m.Ext.Priority = 7 },
 	} {
 		bad := message(name)

@@ -21,6 +21,7 @@ func newSender(c *conn) *sender {
 	return &sender{conn: c, encoder: batch.NewEncoder(batch.Limits{
 		Limits:        spi.Limits{Body: broker.MaxBody, Properties: broker.MaxProperties, Header: broker.MaxHeader},
 		ChunkMessages: broker.MaxChunkMessages,
+		Delay:         broker.MaxDelay, DelayedMessages: broker.MaxDelayedMessages, DelayedBytes: broker.MaxDelayedBytes,
 	}, c.capabilities)}
 }
 

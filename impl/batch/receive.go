@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/openmessaging/openmessaging-go/impl/chunk"
+	"github.com/openmessaging/openmessaging-go/impl/compression"
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 	"github.com/openmessaging/openmessaging-go/spi"
 )
@@ -49,6 +50,9 @@ func Decode(spans []Span, queue, host string) ([]spi.Received, error) {
 		if err == nil {
 			_, err = chunk.Decode(s.Chunk, h, s.Skip, messages[at:at+s.Count])
 		}
+		if err == nil && h.Flags&chunk.HasCompression != 0 {
+			err = decompress(messages[at : at+s.Count])
+		}
 		if err != nil {
 			return nil, om.NewError(om.CodeStorageCorrupt, "receive", queue, "partition %d, offset %d: %w", s.Partition, s.Base, err)
 		}
@@ -70,6 +74,20 @@ func Decode(spans []Span, queue, host string) ([]spi.Received, error) {
 		at += s.Count
 	}
 	return out, nil
+}
+
+// MaxDecompressed is the most bytes of a body that was compressed.
+const MaxDecompressed = 64 << 20
+
+func decompress(ms []om.Message) (err error) {
+	for i := range ms {
+		if m := &ms[i]; m.Compression != "" {
+			if m.Body, err = compression.Decompress(m.Compression, m.Body, MaxDecompressed); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Range is the offsets From ≤ offset < To of a partition, received under one

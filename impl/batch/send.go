@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/openmessaging/openmessaging-go/impl/chunk"
+	"github.com/openmessaging/openmessaging-go/impl/compression"
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 	"github.com/openmessaging/openmessaging-go/spi"
 )
@@ -30,6 +31,9 @@ type Queue interface {
 type Limits struct {
 	spi.Limits
 	ChunkMessages int // messages in a chunk
+
+	Delay                         time.Duration
+	DelayedMessages, DelayedBytes int // in a chunk with delays
 }
 
 // chunkBytes is the size from which messages go into another chunk.
@@ -62,6 +66,7 @@ type Part struct {
 	Indexes   []int // of the messages
 
 	inTurn   bool // the partition is the queue's choice
+	delayed  bool
 	bytes    int
 	sequence uint64
 	builder  *chunk.Builder
@@ -94,7 +99,7 @@ func (e *Encoder) Divide(ms []*om.Message, outcomes []spi.Outcome, lookup func(d
 			partition, asked = queue.PartitionOf(m.Ext.MessageKey), true
 		}
 		fits := func(p *Part) bool {
-			return p.Queue == queue && (p.Partition == partition && asked || p.inTurn && !asked)
+			return p.Queue == queue && p.delayed == (m.Ext.Delay > 0) && (p.Partition == partition && asked || p.inTurn && !asked)
 		}
 		if last < 0 || !fits(&parts[last]) {
 			last = len(parts) - 1
@@ -109,8 +114,8 @@ func (e *Encoder) Divide(ms []*om.Message, outcomes []spi.Outcome, lookup func(d
 				partition = queue.NextPartition()
 			}
 		}
-		if last < 0 || parts[last].bytes+bytes > chunkBytes || len(parts[last].Indexes) == e.limits.ChunkMessages {
-			parts = append(parts, Part{Queue: queue, Partition: partition, inTurn: !asked, Indexes: make([]int, 0, len(ms)-i)})
+		if last < 0 || e.full(&parts[last], bytes) {
+			parts = append(parts, Part{Queue: queue, Partition: partition, inTurn: !asked, delayed: m.Ext.Delay > 0, Indexes: make([]int, 0, len(ms)-i)})
 			last = len(parts) - 1
 		}
 		p := &parts[last]
@@ -120,6 +125,14 @@ func (e *Encoder) Divide(ms []*om.Message, outcomes []spi.Outcome, lookup func(d
 	return parts
 }
 
+// full reports whether a message of that size goes into another chunk.
+func (e *Encoder) full(p *Part, bytes int) bool {
+	if p.delayed {
+		return p.bytes+bytes > e.limits.DelayedBytes/2 || len(p.Indexes) == e.limits.DelayedMessages
+	}
+	return p.bytes+bytes > chunkBytes || len(p.Indexes) == e.limits.ChunkMessages
+}
+
 // check refuses what the broker does not do or hold, and returns the size of
 // the message.
 func (e *Encoder) check(m *om.Message, q Queue) (int, error) {
@@ -127,6 +140,15 @@ func (e *Encoder) check(m *om.Message, q Queue) (int, error) {
 		return 0, err
 	}
 	header := len(m.Destination) + len(m.Compression) + len(m.Ext.CorrelationID) + len(m.Ext.MessageKey) + len(m.Ext.TraceID)
+	refuse := func(code om.Code, format string, args ...any) (int, error) {
+		return 0, om.NewError(code, "send", m.Destination, format, args...)
+	}
+	switch {
+	case m.Compression != "" && !compression.Known(m.Compression):
+		return refuse(om.CodeUnsupported, "there is no compression %q; use %q or %q", m.Compression, compression.Gzip, compression.Zstd)
+	case m.Ext.Delay > e.limits.Delay:
+		return refuse(om.CodeBadParameter, "the delay %v is longer than %v", m.Ext.Delay, e.limits.Delay)
+	}
 	return len(m.Body) + m.Properties.Size() + header, nil
 }
 
@@ -142,7 +164,13 @@ func (e *Encoder) Encode(p *Part, ms []*om.Message) []byte {
 	m := ms[p.Indexes[0]]
 	p.builder.Reset(e.producer, p.sequence, m.BornHost, m.Version, time.UnixMilli(first))
 	for _, i := range p.Indexes {
-		p.builder.Add(ms[i])
+		m := ms[i]
+		if m.Compression != "" {
+			compressed := *m
+			compressed.Body = compression.Compress(m.Compression, m.Body)
+			m = &compressed
+		}
+		p.builder.Add(m)
 	}
 	return p.builder.Finish()
 }
@@ -151,10 +179,15 @@ func (e *Encoder) Encode(p *Part, ms []*om.Message) []byte {
 // still read the chunk.
 func (e *Encoder) Release(p *Part) { e.builders.Put(p.builder) }
 
-// Stored fills the outcomes of a part whose chunk lies at base.
+// Stored fills the outcomes of a part whose chunk lies at base; that of delayed
+// messages is not known yet, and -1.
 func (e *Encoder) Stored(p *Part, partition int32, base int64, outcomes []spi.Outcome) {
 	chunk.IDs(e.producer, p.sequence, len(p.Indexes), func(k int, id string) {
-		outcomes[p.Indexes[k]].SendResult = om.SendResult{MessageID: id, Partition: partition, Offset: base + int64(k)}
+		offset := int64(-1)
+		if base >= 0 {
+			offset = base + int64(k)
+		}
+		outcomes[p.Indexes[k]].SendResult = om.SendResult{MessageID: id, Partition: partition, Offset: offset}
 	})
 }
 

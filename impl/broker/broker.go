@@ -25,6 +25,9 @@ type Config struct {
 	Host string
 	// Logger gets what concerns no single call. Default slog.Default().
 	Logger *slog.Logger
+	// OnCommit, when set, is told after each commit how many commands it held
+	// and how long writing and syncing took. Commits wait for it.
+	OnCommit func(commands int, took time.Duration)
 }
 
 // Broker is an open broker. All methods may be called concurrently.
@@ -36,13 +39,16 @@ type Broker struct {
 	pending *semaphore.Weighted
 	epoch   uint32 // how often the store was opened; fences receipts of earlier lives
 	memory  bool
-	recent  recent // the committer's own
+	told    func(commands int, took time.Duration) // of commits
+	recent  recent                                 // the committer's own
+	timers  *timers
 
 	mu         sync.RWMutex
 	namespaces map[string]bool
 	queues     map[string]*Queue // by "namespace://queue"
 	logs       map[uint64]logOwner
 	routes     map[string]*route
+	settings   map[string]*setting
 	ids        idsRecord
 
 	ctx    context.Context // of what runs in the background
@@ -77,13 +83,15 @@ func Open(cfg Config) (*Broker, error) {
 		return nil, storeError(err, "open", cfg.Store.Path)
 	}
 	b := &Broker{
-		store: st, host: cfg.Host, log: cfg.Logger, memory: cfg.Store.Memory,
+		store: st, host: cfg.Host, log: cfg.Logger, memory: cfg.Store.Memory, told: cfg.OnCommit,
 		pending:    semaphore.NewWeighted(pendingBytes),
 		namespaces: make(map[string]bool),
 		queues:     make(map[string]*Queue),
 		logs:       make(map[uint64]logOwner),
 		routes:     make(map[string]*route),
+		settings:   make(map[string]*setting),
 		closed:     make(chan struct{}),
+		timers:     newTimers(cfg.Store.RetainBytes),
 	}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.commits = newCommitter(b)
@@ -101,6 +109,8 @@ func Open(cfg Config) (*Broker, error) {
 	for _, r := range b.routes {
 		b.startRoute(r)
 	}
+	b.done.Go(func() { b.runMoves(b.ctx) })
+	b.done.Go(func() { b.runTimers(b.ctx) })
 	return b, nil
 }
 
@@ -152,6 +162,24 @@ func (b *Broker) isClosed() bool {
 // Err returns why the broker accepts nothing any more, nil while it does.
 func (b *Broker) Err() error { return storeError(b.store.Err(), "commit", "") }
 
+// Ready returns why the broker accepts no messages now, nil when it does.
+func (b *Broker) Ready() error {
+	if err := b.Err(); err != nil {
+		return err
+	}
+	return storeError(b.store.Room(0, false), "send", "")
+}
+
+// Stored returns about how many bytes the store takes up.
+func (b *Broker) Stored() int64 { return b.store.Size() }
+
+// Free returns the bytes that are free where the store lies, and the reserve
+// below which messages are refused. Both are 0 in memory.
+func (b *Broker) Free() (free, reserve int64, err error) {
+	free, reserve, err = b.store.Free()
+	return free, reserve, storeError(err, "free", "")
+}
+
 // Host returns the store host that consumers are told.
 func (b *Broker) Host() string { return b.host }
 
@@ -163,7 +191,7 @@ func (b *Broker) StoreID() string { return b.store.ID() }
 func (b *Broker) Capabilities() om.Capabilities {
 	all := om.Capabilities{
 		om.CapPersistent,
-		om.CapAdmin, om.CapBroadcast, om.CapDeadLetter, om.CapDeliveryCount, om.CapExpire, om.CapExtIDs, om.CapFilter, om.CapLease, om.CapLimits, om.CapMetadata,
+		om.CapAdmin, om.CapBroadcast, om.CapCancelDelay, om.CapCompression, om.CapDeadLetter, om.CapDelay, om.CapDeliveryCount, om.CapExpire, om.CapExtIDs, om.CapFilter, om.CapLease, om.CapLimits, om.CapMetadata,
 		om.CapNack, om.CapNested, om.CapOrderKey, om.CapPartitions, om.CapQoS1, om.CapRouting, om.CapSeek, om.CapStoreInfo, om.CapStream,
 	}
 	if b.memory {

@@ -21,6 +21,9 @@ const (
 	keyProgress  = "p/"  // + queue id, partition, group name
 	keyRoute     = "r/"  // + name
 	keyCursors   = "rc/" // + route name
+	keySetting   = "s/"  // + name
+	keySlot      = "t/"  // + level, start
+	keyDelayed   = "d/"  // + queue id
 )
 
 // idsRecord counts what must never be used twice.
@@ -147,6 +150,9 @@ func (c *createQueue) create(b *Broker, tx *transaction) error {
 
 func (r queueRecord) key() string { return fmt.Sprintf("%s%016x", keyQueue, r.ID) }
 
+// delayedKey is of the number of the queue's delayed messages.
+func (q *Queue) delayedKey() string { return fmt.Sprintf("%s%016x", keyDelayed, q.record.ID) }
+
 type deleteQueue struct{ Queue string }
 
 func (c *deleteQueue) apply(b *Broker, tx *transaction) error {
@@ -174,6 +180,7 @@ func (c *deleteQueue) apply(b *Broker, tx *transaction) error {
 	}
 	delete(b.queues, c.Queue)
 	tx.batch.Delete(q.record.key())
+	tx.delays(q)
 	return nil
 }
 

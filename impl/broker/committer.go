@@ -204,15 +204,22 @@ func (c *committer) commit(group []*pending) (rest []*pending) {
 			p.err = p.cmd.apply(c.b, &c.tx)
 		}
 	}
-	c.tx.encodeProgress()
+	c.tx.encodeDirty()
 	if !c.tx.batch.Empty() {
+		began := time.Now()
 		if _, err := c.b.store.Commit(&c.tx.batch); err != nil {
 			c.refuse(append(group, rest...), err)
 			return nil
 		}
+		if c.b.told != nil {
+			c.b.told(len(group), time.Since(began))
+		}
 	}
 	for _, g := range c.tx.grown {
 		g.queue.reveal(g.partition)
+	}
+	if c.tx.timed {
+		c.b.timers.wake()
 	}
 	for _, p := range group {
 		p.answer(p.err)
@@ -260,7 +267,7 @@ func (c *committer) retain() {
 		c.b.log.Error("retention failed; it is tried again after each commit", "error", err)
 	}
 	c.retainFailed = err != nil
-	if !ok {
+	if !ok || !c.b.timers.clear(expired.Starts) {
 		return
 	}
 	for cmd := (&trim{Starts: expired.Starts, more: true}); cmd.more; {
@@ -278,8 +285,11 @@ type transaction struct {
 	now       int64 // milliseconds since 1970 UTC; never runs backwards
 	batch     store.Batch
 	dirty     map[*progress]bool // to be encoded once, at the end
-	dirtySize int                // about the bytes of dirty
+	slots     map[*slot]bool     // as dirty
+	delayed   map[*Queue]bool    // those whose number of delayed messages has changed
+	dirtySize int                // about the bytes of these
 	grown     []grown            // what receivers see after the commit
+	timed     bool               // slots have changed
 }
 
 // grown is a partition with new messages.
@@ -300,10 +310,12 @@ func (t *transaction) begin(now int64) {
 	t.now = max(t.now, now)
 	t.batch.StoredAt = t.now
 	if t.dirty == nil {
-		t.dirty = make(map[*progress]bool)
+		t.dirty, t.slots, t.delayed = make(map[*progress]bool), make(map[*slot]bool), make(map[*Queue]bool)
 	}
 	clear(t.dirty)
-	t.dirtySize = 0
+	clear(t.slots)
+	clear(t.delayed)
+	t.dirtySize, t.timed = 0, false
 	t.grown = t.grown[:0]
 }
 
@@ -321,12 +333,30 @@ func (t *transaction) full() bool {
 	return t.batch.Bytes() > commitBytes || t.batch.Inline()+t.dirtySize > commitInline
 }
 
-func (t *transaction) encodeProgress() {
+// delays notes that the number of a queue's delayed messages has changed.
+func (t *transaction) delays(q *Queue) {
+	if !t.delayed[q] {
+		t.delayed[q] = true
+		t.dirtySize += slotBytes
+	}
+}
+
+func (t *transaction) encodeDirty() {
 	for p := range t.dirty {
 		if p.group.removed {
 			continue
 		}
 		t.batch.Put(p.key(), p.encode())
+	}
+	for s := range t.slots {
+		t.batch.Put(s.key(), encode(s.record))
+	}
+	for q := range t.delayed {
+		if q.deleted || q.delayed == 0 {
+			t.batch.Delete(q.delayedKey())
+		} else {
+			t.batch.Put(q.delayedKey(), encode(q.delayed))
+		}
 	}
 }
 

@@ -164,12 +164,9 @@ func (c *bury) apply(b *Broker, tx *transaction) error {
 	defer q.mu.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	to := t.partitions[0]
 	for _, k := range c.copies {
-		tx.batch.Append(to.log, to.next, k.count, k.chunk)
-		to.next += int64(k.count)
+		t.append(tx, t.partitions[0], k.count, k.chunk)
 	}
-	tx.grow(t, to)
 	for _, s := range c.offsets {
 		p.settle(s.From, s.To)
 	}

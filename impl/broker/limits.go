@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/openmessaging/openmessaging-go/impl/store"
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
@@ -26,6 +27,10 @@ const (
 	MaxHeader          = 64 << 10  // of a message, bytes; CodeHeaderTooLarge
 	MaxChunkMessages   = 65536     // in one chunk; CodeBadParameter
 	MaxReceive         = 65536     // messages in one receive; CodeBadParameter
+
+	MaxDelay           = 40 * 24 * time.Hour // CodeBadParameter
+	MaxDelayedMessages = 1000                // in a chunk with delays; CodeBadParameter
+	MaxDelayedBytes    = 256 << 10           // of a chunk with delays and more than one message; CodeBadParameter
 )
 
 const (

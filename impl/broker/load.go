@@ -42,6 +42,12 @@ func (b *Broker) load() error {
 			progress = append(progress, func() error { return loadRoute(b, queues, key, value) })
 		case kind+"/" == keyCursors:
 			progress = append(progress, func() error { return loadCursors(b, key, value) })
+		case kind+"/" == keySetting:
+			return loadSetting(b, key, rest, value)
+		case kind+"/" == keySlot:
+			progress = append(progress, func() error { return loadSlot(b, key, value) })
+		case kind+"/" == keyDelayed:
+			progress = append(progress, func() error { return loadDelayed(queues, key, value) })
 		default:
 			return damaged(key, errors.New("this program does not know such a key"))
 		}
@@ -72,6 +78,15 @@ func (b *Broker) load() error {
 	return nil
 }
 
+// loadDelayed takes up how many delayed messages a queue has.
+func loadDelayed(queues map[uint64]*Queue, key string, value []byte) error {
+	var id uint64
+	if _, err := fmt.Sscanf(strings.TrimPrefix(key, keyDelayed), "%016x", &id); err != nil || queues[id] == nil {
+		return damaged(key, errors.New("delayed messages of a queue that is not there"))
+	}
+	return decode(key, value, &queues[id].delayed)
+}
+
 func decode(key string, value []byte, v any) error {
 	if err := msgpack.Unmarshal(value, v); err != nil {
 		return damaged(key, err)
@@ -100,6 +115,12 @@ func CheckState(key string, value []byte) error {
 		return decode(key, value, new(routeRecord))
 	case keyCursors:
 		return decode(key, value, new(cursorsRecord))
+	case keySetting:
+		return decode(key, value, new(settingRecord))
+	case keySlot:
+		return decode(key, value, new(slotRecord))
+	case keyDelayed:
+		return decode(key, value, new(int64))
 	}
 	return damaged(key, errors.New("this program does not know such a key"))
 }

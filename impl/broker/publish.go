@@ -2,8 +2,10 @@ package broker
 
 import (
 	"context"
+	"errors"
 
 	"github.com/openmessaging/openmessaging-go/impl/chunk"
+	"github.com/openmessaging/openmessaging-go/impl/compression"
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 )
 
@@ -29,7 +31,7 @@ type Append struct {
 	Idempotent bool
 
 	// Base and Err are set by Publish: the offset of the chunk's first
-	// message, or why it was refused.
+	// message, -1 for a chunk with delays, or why it was refused.
 	Base int64
 	Err  error
 }
@@ -63,7 +65,7 @@ func (b *Broker) Begin(ctx context.Context, appends []Append) (Publication, erro
 	p := Publication{b: b, appends: appends, commands: make([]publish, len(appends))}
 	for i := range appends {
 		a, c := &appends[i], &p.commands[i]
-		h, err := b.admit(a)
+		h, parts, err := b.admit(a)
 		if err == nil {
 			err = b.pending.Acquire(ctx, int64(h.Size))
 		}
@@ -73,7 +75,7 @@ func (b *Broker) Begin(ctx context.Context, appends []Append) (Publication, erro
 		}
 		*c = publish{
 			queue: a.Queue, partition: int(a.Partition), chunk: a.Chunk, count: h.Count,
-			idempotent: a.Idempotent, producer: h.Producer, sequence: h.Sequence,
+			parts: parts, idempotent: a.Idempotent, producer: h.Producer, sequence: h.Sequence,
 		}
 		c.pending = pending{cmd: c, bytes: h.Size, done: make(chan error, 1)}
 		b.commits.enqueue(&c.pending)
@@ -112,19 +114,24 @@ func (b *Broker) abandon(commands []publish) {
 }
 
 // admit checks an append before it becomes a command.
-func (b *Broker) admit(a *Append) (chunk.Header, error) {
-	h, err := chunk.Parse(a.Chunk)
+func (b *Broker) admit(a *Append) (h chunk.Header, parts []delayed, err error) {
+	h, err = chunk.Parse(a.Chunk)
 	switch {
 	case err != nil:
-		return h, om.NewError(om.CodeMalformedMessage, "send", a.Queue.name, "%w", err)
+		return h, nil, om.NewError(om.CodeMalformedMessage, "send", a.Queue.name, "%w", err)
 	case h.Size != len(a.Chunk):
-		return h, om.NewError(om.CodeMalformedMessage, "send", a.Queue.name, "%d bytes follow the chunk", len(a.Chunk)-h.Size)
+		return h, nil, om.NewError(om.CodeMalformedMessage, "send", a.Queue.name, "%d bytes follow the chunk", len(a.Chunk)-h.Size)
 	case h.Count > MaxChunkMessages:
-		return h, om.NewError(om.CodeBadParameter, "send", a.Queue.name, "a chunk of %d messages; %d are the most", h.Count, MaxChunkMessages)
+		return h, nil, om.NewError(om.CodeBadParameter, "send", a.Queue.name, "a chunk of %d messages; %d are the most", h.Count, MaxChunkMessages)
 	}
 	if a.Foreign {
 		if err := checkForeign(a, h); err != nil {
-			return h, err
+			return h, nil, err
+		}
+	}
+	if h.Flags&chunk.HasDelay != 0 {
+		if parts, err = divideDelayed(a.Queue.name, a.Chunk, h); err != nil {
+			return h, nil, err
 		}
 	}
 	if a.Partition == AnyPartition {
@@ -134,11 +141,11 @@ func (b *Broker) admit(a *Append) (chunk.Header, error) {
 	if err == nil && a.Idempotent {
 		err = b.recall(a.Queue, p)
 	}
-	return h, err
+	return h, parts, err
 }
 
 // notDone are the flags of what the broker does not do.
-const notDone = chunk.HasDelay | chunk.HasPriority | chunk.HasCompression
+const notDone = chunk.HasPriority
 
 // lastYear is the end of the year 9999, in milliseconds since 1970 UTC.
 const lastYear = 253402300799999
@@ -154,7 +161,7 @@ func checkForeign(a *Append, h chunk.Header) error {
 	case h.FirstBorn < 0 || h.LastBorn > lastYear:
 		return refuse(om.CodeMalformedMessage, "its messages are born at %d to %d ms since 1970, which is not in the years 1970 to 9999", h.FirstBorn, h.LastBorn)
 	case h.Flags&notDone != 0:
-		return refuse(om.CodeUnsupported, "delay, priority and compression are not there")
+		return refuse(om.CodeUnsupported, "priorities are not there")
 	case e.QoS == om.ExactlyOnce:
 		return refuse(om.CodeUnsupported, "%v delivery is not there", e.QoS)
 	case e.Body > MaxBody:
@@ -163,6 +170,33 @@ func checkForeign(a *Append, h chunk.Header) error {
 		return refuse(om.CodePropertiesTooLarge, "the properties of a message have %d bytes, %d are the most", e.Properties, MaxProperties)
 	case e.Header > MaxHeader:
 		return refuse(om.CodeHeaderTooLarge, "the header of a message has %d bytes, %d are the most", e.Header, MaxHeader)
+	}
+	if h.Flags&chunk.HasCompression != 0 {
+		return checkCompressed(a, h)
+	}
+	return nil
+}
+
+// checkCompressed refuses bodies that their receivers could not decompress.
+func checkCompressed(a *Append, h chunk.Header) error {
+	ms := make([]om.Message, h.Count)
+	if _, err := chunk.Decode(a.Chunk, h, 0, ms); err != nil {
+		return om.NewError(om.CodeMalformedMessage, "send", a.Queue.name, "%w", err)
+	}
+	for i := range ms {
+		m := &ms[i]
+		if m.Compression == "" {
+			continue
+		}
+		if !compression.Known(m.Compression) {
+			return om.NewError(om.CodeUnsupported, "send", a.Queue.name, "there is no compression %q; use %q or %q", m.Compression, compression.Gzip, compression.Zstd)
+		}
+		switch err := compression.Check(m.Compression, m.Body, MaxBody); {
+		case errors.Is(err, compression.ErrTooLarge):
+			return om.NewError(om.CodeBodyTooLarge, "send", a.Queue.name, "%w", err)
+		case err != nil:
+			return om.NewError(om.CodeMalformedMessage, "send", a.Queue.name, "%w", err)
+		}
 	}
 	return nil
 }
@@ -174,6 +208,7 @@ type publish struct {
 	partition int
 	chunk     []byte
 	count     int
+	parts     []delayed // of a chunk with delays
 
 	idempotent         bool
 	producer, sequence uint64
@@ -189,6 +224,9 @@ func (c *publish) apply(b *Broker, tx *transaction) error {
 		return notFound("send", q.name)
 	}
 	p := q.partitions[c.partition]
+	if c.parts != nil {
+		return c.postpone(b, tx, p)
+	}
 	if c.idempotent {
 		base, found, err := b.recent.find(c, p.log)
 		if found || err != nil {
@@ -197,10 +235,7 @@ func (c *publish) apply(b *Broker, tx *transaction) error {
 		}
 		b.recent.add(producerLog{c.producer, p.log}, recentChunk{c.sequence, p.next, c.count}, tx.now)
 	}
-	c.base = p.next
-	p.next += int64(c.count)
-	tx.batch.Append(p.log, c.base, c.count, c.chunk)
-	tx.grow(q, p)
+	c.base = q.append(tx, p, c.count, c.chunk)
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/openmessaging/openmessaging-go/impl/chunk"
+	"github.com/openmessaging/openmessaging-go/impl/compression"
 	"github.com/openmessaging/openmessaging-go/impl/store"
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 )
@@ -229,7 +230,14 @@ func TestForeignChunksAreChecked(t *testing.T) {
 		"count":      {crafted(11, 2), om.CodeMalformedMessage},
 		"flags":      {crafted(3, byte(chunk.HasKey)), om.CodeMalformedMessage},
 		"born":       {with(func(m *om.Message) { m.BornAt = time.UnixMilli(-1) }), om.CodeMalformedMessage},
-		"delay":      {with(func(m *om.Message) { m.Ext.Delay = time.Second }), om.CodeUnsupported},
+		"delay":      {with(func(m *om.Message) { m.Ext.Delay = MaxDelay + time.Millisecond }), om.CodeBadParameter},
+		"delays":     {delayedChunk(MaxDelayedMessages+1, 0), om.CodeBadParameter},
+		"delayed":    {delayedChunk(2, MaxDelayedBytes/2), om.CodeBadParameter},
+		"algorithm":  {with(func(m *om.Message) { m.Compression = "lz4" }), om.CodeUnsupported},
+		"compressed": {with(func(m *om.Message) { m.Compression, m.Body = compression.Gzip, []byte("not gzip") }), om.CodeMalformedMessage},
+		"bomb": {with(func(m *om.Message) {
+			m.Compression, m.Body = compression.Zstd, compression.Compress(compression.Zstd, make([]byte, MaxBody+1))
+		}), om.CodeBodyTooLarge},
 		"qos":        {with(func(m *om.Message) { m.QoS = om.ExactlyOnce }), om.CodeUnsupported},
 		"body":       {with(func(m *om.Message) { m.Body = make([]byte, MaxBody+1) }), om.CodeBodyTooLarge},
 		"properties": {with(func(m *om.Message) { m.Properties["k"] = om.String(strings.Repeat("x", MaxProperties)) }), om.CodePropertiesTooLarge},
@@ -244,6 +252,18 @@ func TestForeignChunksAreChecked(t *testing.T) {
 	}
 	p.end(0)
 	p.must(0, good, 0)
+}
+
+// delayedChunk returns a chunk of delayed messages with bodies of that size.
+func delayedChunk(messages, body int) []byte {
+	var c chunk.Builder
+	c.Reset(1, 0, "host", om.SpecVersion, time.Now())
+	for range messages {
+		m := om.Message{Header: om.Header{BornAt: time.Now()}, Body: make([]byte, body)}
+		m.Ext.Delay = time.Hour
+		c.Add(&m)
+	}
+	return bytes.Clone(c.Finish())
 }
 
 func TestReturnedDeliveriesAreNotCounted(t *testing.T) {

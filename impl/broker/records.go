@@ -97,16 +97,21 @@ func cut(spans []Span) error {
 	for i, s := range spans {
 		runs[i] = chunk.Run{Skip: s.Skip, Count: s.Count}
 	}
+	return cutChunk(spans[0].Chunk, spans[0].Header, runs, func(i int, part []byte, h chunk.Header) {
+		s := &spans[i]
+		s.Chunk, s.Header, s.Skip = part, h, 0
+	})
+}
+
+// cutChunk is chunk.CutAll with the numbers of the runs and the parts' headers.
+func cutChunk(b []byte, h chunk.Header, runs []chunk.Run, yield func(i int, part []byte, h chunk.Header)) error {
 	i := 0
 	var bad error
-	err := chunk.CutAll(spans[0].Chunk, spans[0].Header, runs, func(part []byte) {
-		s := &spans[i]
+	err := chunk.CutAll(b, h, runs, func(part []byte) {
+		header, err := chunk.ParseHeader(part)
+		bad = cmp.Or(bad, err)
+		yield(i, part, header)
 		i++
-		h, err := chunk.ParseHeader(part)
-		if err != nil {
-			bad = err
-		}
-		s.Chunk, s.Header, s.Skip = part, h, 0
 	})
 	return cmp.Or(err, bad)
 }

@@ -205,10 +205,7 @@ func (s *step) apply(_ *Broker, tx *transaction) error {
 		return notFound("route", t.name)
 	}
 	for _, c := range s.copies {
-		p := t.partitions[c.partition]
-		tx.batch.Append(p.log, p.next, c.count, c.chunk)
-		p.next += int64(c.count)
-		tx.grow(t, p)
+		t.append(tx, t.partitions[c.partition], c.count, c.chunk)
 	}
 	if s.partition >= 0 {
 		s.handle(&r.progress[s.partition])

@@ -20,8 +20,8 @@ import (
 	"github.com/openmessaging/openmessaging-go/spi"
 )
 
-// conn implements spi.Conn, spi.Admin, spi.Describer, spi.Seeker, spi.Streamer
-// and spi.Pinger.
+// conn implements spi.Conn, spi.Admin, spi.Describer, spi.Seeker, spi.Streamer,
+// spi.Pinger and spi.Asser.
 type conn struct {
 	cc           *grpc.ClientConn
 	messaging    wirepb.MessagingServiceClient
@@ -129,15 +129,24 @@ func call[Q, R any](c *conn, ctx context.Context, op, resource string, f func(co
 		var none R
 		return none, err
 	}
+	before := c.secrets.before()
 	r, err := f(ctx, q)
-	if status.Code(err) == codes.Unauthenticated && c.secrets != nil {
-		c.secrets.forget()
+	if c.secrets.again(before, err) {
 		r, err = f(ctx, q)
 	}
 	if err != nil {
 		return r, c.failed(ctx, err, op, resource)
 	}
 	return r, nil
+}
+
+// As gives the gRPC connection to who asks for it.
+func (c *conn) As(target any) bool {
+	cc, ok := target.(*grpc.ClientConnInterface)
+	if ok {
+		*cc = c.cc
+	}
+	return ok
 }
 
 func (c *conn) Capabilities() om.Capabilities { return slices.Clone(c.capabilities) }

@@ -4,21 +4,15 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"encoding/base64"
-	"strings"
-	"sync"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/resolver/manual"
-	"google.golang.org/grpc/status"
 
 	"github.com/openmessaging/openmessaging-go/impl/wire"
 	"github.com/openmessaging/openmessaging-go/impl/wire/wirepb"
@@ -71,7 +65,7 @@ func dial(ctx context.Context, cfg spi.Config, secure *tls.Config) (*conn, error
 	}
 	var secrets *secrets
 	if cfg.Credentials != nil {
-		secrets = newSecrets(cfg)
+		secrets = newSecrets(cfg, secure != nil)
 		opts = append(opts, grpc.WithPerRPCCredentials(secrets))
 	}
 	cc, err := grpc.NewClient("oms:///"+cfg.URL.Hosts[0].String(), opts...)
@@ -80,6 +74,7 @@ func dial(ctx context.Context, cfg spi.Config, secure *tls.Config) (*conn, error
 	}
 	c := newConn(cc, secrets, cfg.Logger)
 	if secrets != nil {
+		secrets.logins = wirepb.NewLoginServiceClient(cc)
 		c.spawn(func() { secrets.watch(c.life, cc) })
 	}
 	if err := c.greet(ctx, cfg.URL.String()); err != nil {
@@ -113,65 +108,7 @@ func (c *conn) greet(ctx context.Context, url string) error {
 
 // known are the capabilities that this driver can pass on.
 var known = om.Capabilities{
-	om.CapPersistent,
-	om.CapAdmin, om.CapBroadcast, om.CapDeadLetter, om.CapDeliveryCount, om.CapExpire, om.CapExtIDs, om.CapFilter, om.CapLease, om.CapLimits, om.CapMetadata,
+	om.CapPersistent, om.CapAuth,
+	om.CapAdmin, om.CapBroadcast, om.CapCancelDelay, om.CapCompression, om.CapDeadLetter, om.CapDelay, om.CapDeliveryCount, om.CapExpire, om.CapExtIDs, om.CapFilter, om.CapLease, om.CapLimits, om.CapMetadata,
 	om.CapNack, om.CapNested, om.CapOrderKey, om.CapPartitions, om.CapQoS1, om.CapRouting, om.CapSeek, om.CapStoreInfo, om.CapStream,
-}
-
-// secrets sends credentials with each call.
-type secrets struct {
-	ask     func(context.Context) (spi.Credentials, error)
-	account string // of the URL
-
-	mu     sync.Mutex
-	header map[string]string // nil when they must be asked for
-}
-
-func newSecrets(cfg spi.Config) *secrets {
-	return &secrets{ask: cfg.Credentials, account: cfg.URL.Account}
-}
-
-// GetRequestMetadata implements credentials.PerRPCCredentials.
-func (s *secrets) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
-	s.mu.Lock()
-	header := s.header
-	s.mu.Unlock()
-	if header != nil {
-		return header, nil
-	}
-	c, err := s.ask(ctx)
-	if err != nil {
-		return nil, status.Errorf(codes.Unauthenticated, "the program gave no credentials: %v", err)
-	}
-	if c.AccountID == "" {
-		c.AccountID = s.account
-	}
-	header = map[string]string{"authorization": "Basic " + base64.StdEncoding.EncodeToString([]byte(c.AccountID+":"+c.AccountKey))}
-	if c.Token != "" {
-		header["authorization"] = "Bearer " + strings.TrimSpace(c.Token)
-	}
-	s.mu.Lock()
-	s.header = header
-	s.mu.Unlock()
-	return header, nil
-}
-
-// RequireTransportSecurity implements credentials.PerRPCCredentials. Open has
-// seen to it that what is not secured stays on this machine.
-func (s *secrets) RequireTransportSecurity() bool { return false }
-
-// forget has credentials asked for again.
-func (s *secrets) forget() {
-	s.mu.Lock()
-	s.header = nil
-	s.mu.Unlock()
-}
-
-// watch forgets them for each new connection.
-func (s *secrets) watch(ctx context.Context, cc *grpc.ClientConn) {
-	for state := cc.GetState(); cc.WaitForStateChange(ctx, state); {
-		if state = cc.GetState(); state == connectivity.Connecting {
-			s.forget()
-		}
-	}
 }

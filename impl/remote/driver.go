@@ -12,12 +12,18 @@
 //	cert=FILE key=FILE  the client's own certificate, for servers that ask for one
 //	server_name=NAME    the name that the server's certificate is for; default the host
 //
-// Credentials of oms.WithCredentials are sent with each call: the token, or
-// account and key. They are asked for anew for each connection and after the
-// server has refused them. Without TLS they are sent to this machine only.
+// Credentials of oms.WithCredentials: the token is sent with each call; account and
+// key log in by SCRAM-SHA-256, so that the key never travels, and on TLS 1.3 the
+// login is bound to the connection. With neither the client's certificate says who
+// it is. They are asked for anew for each connection and after the server has
+// refused them. Without TLS they are used with this machine only.
 //
 // The driver sends again by itself what it does not know to be stored; the
 // broker stores it once.
+//
+// As gives a *grpc.ClientConnInterface the connection, for the calls of the
+// protocol that the portable API has no words for, such as a backup or those about
+// users. It ends with the access point.
 package remote
 
 import (

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"errors"
 	"io"
 	"sync"
 	"time"
@@ -41,7 +42,11 @@ func openLink(ctx context.Context, r *receiver) (*link, error) {
 		r: r, cancel: cancel, broken: make(chan struct{}), work: make(chan struct{}, 1),
 		polls: make(map[uint64]*poll), settles: make(map[uint64]chan *wirepb.Settled),
 	}
+	before := r.conn.secrets.before()
 	err := l.subscribe(life)
+	if r.conn.secrets.again(before, err) {
+		err = l.subscribe(life)
+	}
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
@@ -274,7 +279,11 @@ func (l *link) why(ctx context.Context, op string) error {
 	if l.err == nil {
 		return om.NewError(om.CodeServiceUnavailable, op, l.r.cfg.Queue, "the server has ended the stream")
 	}
-	return l.r.conn.failed(ctx, l.err, op, l.r.cfg.Queue)
+	err := l.r.conn.failed(ctx, l.err, op, l.r.cfg.Queue)
+	if errors.Is(err, om.CodeUnauthorized) && l.r.conn.secrets != nil { // the next stream tells whether it can be mended
+		return om.NewError(om.CodeServiceUnavailable, op, l.r.cfg.Queue, "%w: %s", errLoggedOut, err)
+	}
+	return err
 }
 
 // settle sends a settle and waits for its answer.

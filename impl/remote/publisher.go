@@ -143,12 +143,16 @@ func (p *publisher) run() {
 		if !p.waits() {
 			return
 		}
+		before := p.c.secrets.before()
 		answers, err := p.stream()
 		if p.c.life.Err() != nil {
 			return
 		}
 		if answers > 0 {
 			pause = retryPause.BaseDelay
+		}
+		if p.c.secrets.again(before, err) {
+			continue
 		}
 		if !p.giveUp(p.c.failed(p.c.life, err, "send", "")) {
 			continue // nothing is left that must be sent again

@@ -116,6 +116,11 @@ func (c *conn) Await(ctx context.Context, queue string, partition int32, offset 
 	return err
 }
 
+func (c *conn) CancelDelayed(ctx context.Context, queue, messageID string) error {
+	_, err := call(c, ctx, "cancel", queue, c.resources.CancelDelayed, &wirepb.CancelDelayedRequest{Queue: text(queue), MessageId: text(messageID)})
+	return err
+}
+
 func (c *conn) SetFilter(ctx context.Context, queue string, f om.Filter) error {
 	_, err := call(c, ctx, "set filter", queue, c.resources.SetFilter, &wirepb.SetFilterRequest{Queue: text(queue), Filter: filter(f)})
 	return err

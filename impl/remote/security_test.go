@@ -116,8 +116,8 @@ func TestCredentialsAreAskedAgain(t *testing.T) {
 	if g.told != 1 {
 		t.Errorf("%d calls were refused", g.told)
 	}
-	give(spi.Credentials{AccountKey: "key"})
-	g.set("Basic Y2Fyb2w6a2V5") // carol:key
+	give(spi.Credentials{Token: "three"})
+	g.set("Bearer three")
 	p.cut()
 	for { // a new connection, new credentials
 		outs, err := s.Send(c.ctx, []*om.Message{message("y", "")})

@@ -2,8 +2,10 @@ package server
 
 import (
 	"context"
+	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/peer"
@@ -15,20 +17,25 @@ type listener struct {
 	s *Server
 }
 
-// Accept implements net.Listener. What is over the bound is closed at once, so
+// Accept implements net.Listener. What is over a bound is closed at once, so
 // that the client tries elsewhere.
 func (l *listener) Accept() (net.Conn, error) {
 	for {
-		c, err := l.Listener.Accept()
+		nc, err := l.Listener.Accept()
 		if err != nil {
 			return nil, err
 		}
 		if l.s.conns.Add(1) <= int64(l.s.opts.MaxConnections) {
-			return &conn{Conn: c, s: l.s}, nil
+			c := &conn{Conn: nc, s: l.s}
+			if c.gate() {
+				l.s.add(c)
+				return c, nil
+			}
 		}
 		l.s.conns.Add(-1)
-		_ = c.Close()
-		l.s.tellRefused(c.RemoteAddr())
+		_ = nc.Close()
+		l.s.opts.Metrics.ConnectionRefused()
+		l.s.tellRefused(nc.RemoteAddr())
 	}
 }
 
@@ -36,19 +43,87 @@ func (l *listener) Accept() (net.Conn, error) {
 func (s *Server) tellRefused(from net.Addr) {
 	now, last := time.Now().UnixNano(), s.toldAbout.Load()
 	if now-last > int64(10*time.Second) && s.toldAbout.CompareAndSwap(last, now) {
-		s.opts.Logger.Warn("connections are refused: there are too many", "most", s.opts.MaxConnections, "from", from.String())
+		s.opts.Logger.Warn("connections are refused: there are too many, in all or without a login", "most", s.opts.MaxConnections, "from", from.String())
 	}
 }
+
+// add takes a connection into the list.
+func (s *Server) add(c *conn) {
+	s.mu.Lock()
+	s.open[c] = true
+	s.mu.Unlock()
+	s.opts.Metrics.Connected(1)
+}
+
+// strangerBytes is how much a connection may send before its login: more than a
+// first call with all that flow control lets through with it.
+const strangerBytes = 2 << 20
 
 // conn is a connection of a client.
 type conn struct {
 	net.Conn
 	s      *Server
 	closed sync.Once
+
+	stranger atomic.Bool // nobody has logged in
+	read     atomic.Int64
+	leave    func() // the gate; nil without one
+
+	mu     sync.Mutex // guards logins and over
+	logins logins
+	over   bool
+}
+
+// gate lets a connection wait for its login, or reports that too many do.
+func (c *conn) gate() bool {
+	if c.s.opts.Security == nil {
+		return true
+	}
+	login, leave, err := c.s.opts.Security.Gate.Enter(context.Background(), c.Conn.RemoteAddr().String())
+	if err != nil {
+		return false
+	}
+	c.stranger.Store(true)
+	stop := context.AfterFunc(login, func() { _ = c.Close() })
+	c.leave = func() {
+		stop()
+		leave()
+	}
+	return true
+}
+
+// known tells that somebody has logged in.
+func (c *conn) known() {
+	if c.stranger.CompareAndSwap(true, false) {
+		c.leave()
+	}
+}
+
+var errStranger = errors.New("the client sends too much before it has logged in")
+
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if c.stranger.Load() && c.read.Add(int64(n)) > strangerBytes {
+		return 0, errStranger
+	}
+	return n, err
 }
 
 func (c *conn) Close() error {
-	c.closed.Do(func() { c.s.conns.Add(-1) })
+	c.closed.Do(func() {
+		c.s.conns.Add(-1)
+		c.s.opts.Metrics.Connected(-1)
+		c.s.mu.Lock()
+		delete(c.s.open, c)
+		c.s.mu.Unlock()
+		if c.leave != nil {
+			c.leave()
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.over = true
+		c.logins.close()
+	})
 	return c.Conn.Close()
 }
 
@@ -60,12 +135,20 @@ type address struct {
 	conn *conn
 }
 
-// disconnect closes the connection of a call.
-func disconnect(ctx context.Context) {
+// connection returns the connection of a call, nil when it came without one.
+func connection(ctx context.Context) *conn {
 	if p, ok := peer.FromContext(ctx); ok {
 		if a, ok := p.Addr.(*address); ok {
-			_ = a.conn.Close()
+			return a.conn
 		}
+	}
+	return nil
+}
+
+// disconnect closes the connection of a call.
+func disconnect(ctx context.Context) {
+	if c := connection(ctx); c != nil {
+		_ = c.Close()
 	}
 }
 

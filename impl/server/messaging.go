@@ -26,7 +26,7 @@ func (m *messaging) Open(ctx context.Context, q *wirepb.OpenRequest) (*wirepb.Op
 	if q.GetProtocol() < wire.Protocol {
 		return nil, om.NewError(om.CodeIncompatibleVersion, "open", "", "the server speaks protocol %d, the client %d; update the client", wire.Protocol, q.GetProtocol())
 	}
-	m.log.Debug("a client has come", "client", client(ctx), "account", PrincipalOf(ctx).Account, "says", q.GetClient())
+	m.log.Debug("a client has come", "client", client(ctx), "account", account(ctx), "says", q.GetClient())
 	out := &wirepb.OpenResponse{
 		Protocol: wire.Protocol, ServerVersion: Version, Host: m.broker.Host(), StoreId: m.broker.StoreID(),
 		Limits: &wirepb.Limits{
@@ -34,10 +34,14 @@ func (m *messaging) Open(ctx context.Context, q *wirepb.OpenRequest) (*wirepb.Op
 			MaxChunkMessages: broker.MaxChunkMessages, MaxRequest: maxRequest, MaxResponse: maxResponse,
 			MaxPollMessages: broker.MaxReceive, MaxPolls: maxPolls,
 			MaxUnanswered: broker.MaxRecent, KnownAgain: broker.RecentAge.Milliseconds(),
+			MaxDelay: broker.MaxDelay.Milliseconds(), MaxDelayedMessages: broker.MaxDelayedMessages, MaxDelayedBytes: broker.MaxDelayedBytes,
 		},
 	}
 	for _, c := range m.broker.Capabilities() {
 		out.Capabilities = append(out.Capabilities, string(c))
+	}
+	if m.s.opts.Security != nil {
+		out.Capabilities = append(out.Capabilities, string(om.CapAuth))
 	}
 	return out, nil
 }

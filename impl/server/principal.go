@@ -1,23 +1,42 @@
 package server
 
-import "context"
+import (
+	"context"
 
-// Principal is who makes a call. The zero Principal is somebody unknown.
-type Principal struct {
-	// Account is the name of the account.
-	Account string
+	"github.com/openmessaging/openmessaging-go/impl/auth"
+)
+
+// caller is who makes a call, and what of the quotas goes to him.
+type caller struct {
+	principal *auth.Principal
+	session   *auth.Session
 }
 
-type principalKey struct{}
+type callerKey struct{}
 
-// WithPrincipal returns a context for the calls of p, for interceptors that
-// know who calls.
-func WithPrincipal(ctx context.Context, p Principal) context.Context {
-	return context.WithValue(ctx, principalKey{}, p)
+func withCaller(ctx context.Context, c *caller) context.Context {
+	return context.WithValue(ctx, callerKey{}, c)
 }
 
-// PrincipalOf returns who makes the call of a context.
-func PrincipalOf(ctx context.Context) Principal {
-	p, _ := ctx.Value(principalKey{}).(Principal)
-	return p
+// callerOf returns who makes the call of a context, nil for nobody known.
+func callerOf(ctx context.Context) *caller {
+	c, _ := ctx.Value(callerKey{}).(*caller)
+	return c
+}
+
+// PrincipalOf returns who makes the call of a context, nil when the server asks
+// nobody. It is there for handlers, not yet for Options.Unary and Options.Stream.
+func PrincipalOf(ctx context.Context) *auth.Principal {
+	if c := callerOf(ctx); c != nil {
+		return c.principal
+	}
+	return nil
+}
+
+// account names the caller for the log.
+func account(ctx context.Context) string {
+	if p := PrincipalOf(ctx); p != nil {
+		return p.Name
+	}
+	return ""
 }

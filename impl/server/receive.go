@@ -1,16 +1,19 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 
 	"github.com/openmessaging/openmessaging-go/impl/broker"
 	"github.com/openmessaging/openmessaging-go/impl/wire"
 	"github.com/openmessaging/openmessaging-go/impl/wire/wirepb"
+	"github.com/openmessaging/openmessaging-go/internal/semconv"
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 )
 
@@ -27,9 +30,13 @@ type subscription struct {
 	s        *Server
 	stream   grpc.BidiStreamingServer[wirepb.ReceiveRequest, wirepb.ReceiveResponse]
 	receiver *broker.Receiver
-	queue    string
+	wanted   *wirepb.Subscribe
+	queue    string          // by its long name
 	ctx      context.Context // ends with the stream, or when the server cuts it off
-	cancel   context.CancelFunc
+	fail     context.CancelCauseFunc
+
+	holding sync.Mutex
+	held    int // messages that count against the caller's quota
 
 	settles chan struct{} // has room for maxSettles
 	settled chan struct{} // told of each settle; has room for one
@@ -39,9 +46,9 @@ type subscription struct {
 	out     *outbox
 	over    bool
 
-	mu     sync.Mutex // guards the polls
-	polls  []*poll    // the first one is being served
-	wanted chan struct{}
+	mu    sync.Mutex // guards the polls
+	polls []*poll    // the first one is being served
+	asked chan struct{}
 }
 
 // poll is credit for one batch.
@@ -56,10 +63,10 @@ type poll struct {
 func (m *messaging) Receive(stream grpc.BidiStreamingServer[wirepb.ReceiveRequest, wirepb.ReceiveResponse]) error {
 	r := &subscription{
 		s: m.s, stream: stream, settles: make(chan struct{}, maxSettles), settled: make(chan struct{}, 1),
-		wanted: make(chan struct{}, 1), out: m.s.newOutbox(stream, "receive"),
+		asked: make(chan struct{}, 1), out: m.s.newOutbox(stream, "receive"),
 	}
-	r.ctx, r.cancel = context.WithCancel(stream.Context())
-	defer r.cancel()
+	r.ctx, r.fail = context.WithCancelCause(stream.Context())
+	defer r.fail(nil)
 	requests := make(chan error, 1)
 	begun := make(chan error, 1)
 	go func() {
@@ -71,7 +78,7 @@ func (m *messaging) Receive(stream grpc.BidiStreamingServer[wirepb.ReceiveReques
 		}
 	}()
 	if err := r.await(begun); err != nil {
-		r.cancel()
+		r.fail(nil)
 		go func() { // what it began in spite of that is ended
 			if <-begun; r.receiver != nil {
 				r.end(err)
@@ -113,13 +120,16 @@ func (r *subscription) begin(b *broker.Broker) error {
 	if err != nil {
 		return err
 	}
+	if err := r.s.allow(r.ctx, wirepb.MessagingService_Receive_FullMethodName, s); err != nil {
+		return err
+	}
 	r.receiver, err = b.NewReceiver(r.ctx, broker.ReceiverConfig{
 		Queue: s.GetQueue(), Group: s.GetGroup(), Start: start, Filter: wire.FromFilter(s.GetFilter()), Lease: wire.Duration(s.GetLease()),
 	})
 	if err != nil {
 		return err
 	}
-	r.queue = s.GetQueue()
+	r.wanted, r.queue = s, om.JoinQueueName(om.SplitQueueName(s.GetQueue(), om.DefaultNamespace))
 	return r.send(&wirepb.ReceiveResponse{Response: &wirepb.ReceiveResponse_Subscribed{Subscribed: &wirepb.Subscribed{}}})
 }
 
@@ -129,7 +139,7 @@ func (r *subscription) wait(requests <-chan error) error {
 	case err := <-requests:
 		return err
 	case <-r.ctx.Done():
-		return r.ctx.Err()
+		return context.Cause(r.ctx)
 	case <-r.s.life.Done():
 	}
 	r.refusePolls()
@@ -139,7 +149,7 @@ func (r *subscription) wait(requests <-chan error) error {
 		case err := <-requests:
 			return err
 		case <-r.ctx.Done():
-			return r.ctx.Err()
+			return context.Cause(r.ctx)
 		case <-r.s.drained:
 			return errDraining
 		}
@@ -151,17 +161,18 @@ func (r *subscription) wait(requests <-chan error) error {
 // rest back.
 func (r *subscription) end(err error) {
 	if err != nil {
-		r.cancel()
+		r.fail(nil)
 	}
 	r.refusePolls()
 	for range maxSettles {
 		r.settles <- struct{}{} // when there is room no settle is under way
 	}
-	r.cancel()
+	r.fail(nil)
 	r.running.Wait()
 	r.sending.Lock()
 	r.over = true
 	r.sending.Unlock()
+	defer r.release(0)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), closeWithin)
 	defer cancel()
 	if err := r.receiver.Close(ctx); err != nil {
@@ -217,7 +228,7 @@ func (r *subscription) addPoll(q *wirepb.Poll) error {
 	}
 	r.polls = append(r.polls, p)
 	if len(r.polls) == 1 {
-		r.wanted <- struct{}{}
+		r.asked <- struct{}{}
 	}
 	return nil
 }
@@ -246,13 +257,13 @@ func (r *subscription) refusePolls() {
 func (r *subscription) servePolls() {
 	for {
 		select {
-		case <-r.wanted:
+		case <-r.asked:
 		case <-r.ctx.Done():
 			return
 		}
 		for p := r.firstPoll(); p != nil; p = r.nextPoll() {
 			if err := r.serve(p); err != nil {
-				r.cancel()
+				r.fail(err)
 				return
 			}
 		}
@@ -277,24 +288,47 @@ func (r *subscription) nextPoll() *poll {
 	return r.polls[0]
 }
 
-// serve waits for messages and sends them, or an empty batch.
+// serve waits for messages and sends them, or an empty batch. An error ends the
+// stream.
 func (r *subscription) serve(p *poll) error {
 	b := &wirepb.Batch{Poll: p.id}
-	spans, err := r.receiver.Receive(p.ctx, p.limit)
+	spans, err := r.take(p)
 	if err == nil {
+		if err := r.allowed(); err != nil { // the right may have gone while the poll waited
+			return cmp.Or(r.receiver.Return(receipts(spans)), err)
+		}
 		b.Spans, err = travelling(spans)
 		b.Lease = time.Until(spans[0].Ends).Milliseconds()
 	}
 	switch {
 	case err == nil:
+		r.delivered(b.Spans, spans)
 	case r.ctx.Err() != nil:
 		return err
 	case r.s.isDraining():
 		b.Error = wire.Error(errDraining)
 	case p.ctx.Err() == nil:
 		b.Error = wire.Error(away(err))
+		r.s.opts.Metrics.Failed(away(err))
 	}
 	return r.send(&wirepb.ReceiveResponse{Response: &wirepb.ReceiveResponse_Batch{Batch: b}})
+}
+
+// delivered counts and traces a batch.
+func (r *subscription) delivered(travelling []*wirepb.Span, spans []broker.Span) {
+	messages, bytes := count(spans), 0
+	for _, s := range travelling {
+		bytes += len(s.GetChunk())
+	}
+	r.s.opts.Metrics.Delivered(r.queue, messages, bytes)
+	if r.s.opts.Tracer == nil {
+		return
+	}
+	var from []trace.SpanContext
+	for _, s := range travelling {
+		from = contexts(from, s.GetChunk())
+	}
+	finish(r.s.span(r.ctx, semconv.Receive, r.queue, from, false, semconv.Group(r.wanted.GetGroup()), semconv.Count(messages)), nil)
 }
 
 // settle has deliveries settled. It blocks while too many settles are under way.
@@ -305,6 +339,9 @@ func (r *subscription) settle(q *wirepb.Settle) error {
 	rs := make([]broker.Receipts, len(q.GetRanges()))
 	for i, v := range q.GetRanges() {
 		rs[i] = broker.Receipts{Partition: v.GetPartition(), Lease: v.GetLease(), From: v.GetFrom(), To: v.GetTo()}
+	}
+	if err := r.allowed(); err != nil {
+		return err
 	}
 	if q.GetAction() == wirepb.Action_ACTION_RETURN { // at once, before a close that follows
 		return r.answerSettle(q, nil, r.receiver.Return(rs))
@@ -317,11 +354,17 @@ func (r *subscription) settle(q *wirepb.Settle) error {
 	go func() {
 		defer func() { <-r.settles }()
 		errs, err := r.settleNow(q, rs)
-		if r.answerSettle(q, errs, err) != nil {
-			r.cancel()
+		if err := r.answerSettle(q, errs, err); err != nil {
+			r.fail(err)
 		}
 	}()
 	return nil
+}
+
+// actions are the words for what becomes of deliveries.
+var actions = map[wirepb.Action]string{
+	wirepb.Action_ACTION_ACK: "ack", wirepb.Action_ACTION_NACK: "nack", wirepb.Action_ACTION_EXTEND: "extend",
+	wirepb.Action_ACTION_REJECT: "reject", wirepb.Action_ACTION_RETURN: "return",
 }
 
 func (r *subscription) settleNow(q *wirepb.Settle, rs []broker.Receipts) ([]error, error) {
@@ -340,9 +383,20 @@ func (r *subscription) settleNow(q *wirepb.Settle, rs []broker.Receipts) ([]erro
 }
 
 func (r *subscription) answerSettle(q *wirepb.Settle, errs []error, err error) error {
+	r.released()
 	out := &wirepb.Settled{Settle: q.GetSettle(), Error: wire.Error(away(err))}
+	r.s.opts.Metrics.Failed(away(err))
+	messages := 0
+	for i, v := range q.GetRanges() {
+		if err == nil && (errs == nil || errs[i] == nil) {
+			messages += int(v.GetTo() - v.GetFrom())
+		}
+	}
+	r.s.opts.Metrics.Settled(r.queue, actions[q.GetAction()], messages)
+	finish(r.s.span(r.ctx, semconv.Settle, r.queue, nil, false, semconv.Group(r.wanted.GetGroup()), semconv.Count(messages)), err)
 	for i, err := range errs {
 		if err != nil {
+			r.s.opts.Metrics.Failed(err)
 			out.Errors = append(out.Errors, &wirepb.RangeError{Index: int32(i), Error: wire.Error(err)})
 		}
 	}

@@ -323,10 +323,6 @@ func TestInterceptorsSeeEveryCall(t *testing.T) {
 				if strings.HasSuffix(info.FullMethod, "DeleteQueue") {
 					return nil, wire.Status(refuse)
 				}
-				return h(server.WithPrincipal(ctx, server.Principal{Account: "alice"}), req)
-			},
-			func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, h grpc.UnaryHandler) (any, error) {
-				note(server.PrincipalOf(ctx).Account)
 				return h(ctx, req)
 			},
 		},
@@ -342,12 +338,12 @@ func TestInterceptorsSeeEveryCall(t *testing.T) {
 		t.Error(err)
 	}
 	const service = "/openmessaging.v1.MessagingService/"
-	for _, want := range []string{service + "Open", service + "Publish", service + "Receive", "/openmessaging.v1.ResourceService/DeleteQueue", "alice"} {
+	for _, want := range []string{service + "Open", service + "Publish", service + "Receive", "/openmessaging.v1.ResourceService/DeleteQueue"} {
 		if !seen[want] {
 			t.Errorf("not seen: %s", want)
 		}
 	}
-	if server.PrincipalOf(f.ctx) != (server.Principal{}) {
+	if server.PrincipalOf(f.ctx) != nil {
 		t.Error("somebody")
 	}
 }

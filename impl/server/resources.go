@@ -2,9 +2,11 @@ package server
 
 import (
 	"context"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/openmessaging/openmessaging-go/impl/auth"
 	"github.com/openmessaging/openmessaging-go/impl/broker"
 	"github.com/openmessaging/openmessaging-go/impl/wire"
 	"github.com/openmessaging/openmessaging-go/impl/wire/wirepb"
@@ -14,6 +16,7 @@ import (
 // resources implements wirepb.ResourceServiceServer.
 type resources struct {
 	wirepb.UnimplementedResourceServiceServer
+	s      *Server
 	broker *broker.Broker
 }
 
@@ -32,8 +35,9 @@ func (r *resources) DeleteNamespace(ctx context.Context, q *wirepb.DeleteNamespa
 	return &wirepb.DeleteNamespaceResponse{}, r.broker.DeleteNamespace(ctx, q.GetNamespace())
 }
 
-func (r *resources) ListNamespaces(context.Context, *wirepb.ListNamespacesRequest) (*wirepb.ListNamespacesResponse, error) {
-	return &wirepb.ListNamespacesResponse{Namespaces: r.broker.Namespaces()}, nil
+func (r *resources) ListNamespaces(ctx context.Context, _ *wirepb.ListNamespacesRequest) (*wirepb.ListNamespacesResponse, error) {
+	names := slices.DeleteFunc(r.broker.Namespaces(), func(name string) bool { return !r.s.sees(ctx, auth.Namespace(name)) })
+	return &wirepb.ListNamespacesResponse{Namespaces: names}, nil
 }
 
 func (r *resources) CreateQueue(ctx context.Context, q *wirepb.CreateQueueRequest) (*wirepb.CreateQueueResponse, error) {
@@ -79,7 +83,7 @@ func (r *resources) ListPartitions(_ context.Context, q *wirepb.ListPartitionsRe
 	return &wirepb.ListPartitionsResponse{Queue: queue.Name(), Partitions: wire.Partitions(queue.PartitionInfos())}, nil
 }
 
-func (r *resources) ListGroups(_ context.Context, q *wirepb.ListGroupsRequest) (*wirepb.ListGroupsResponse, error) {
+func (r *resources) ListGroups(ctx context.Context, q *wirepb.ListGroupsRequest) (*wirepb.ListGroupsResponse, error) {
 	queue, err := r.broker.Queue("list groups", q.GetQueue())
 	if err != nil {
 		return nil, err
@@ -87,7 +91,7 @@ func (r *resources) ListGroups(_ context.Context, q *wirepb.ListGroupsRequest) (
 	out := &wirepb.ListGroupsResponse{Queue: queue.Name()}
 	partitions := 0
 	for _, g := range queue.Groups() {
-		if g.Group <= q.GetPage() {
+		if g.Group <= q.GetPage() || !r.s.sees(ctx, group(queue.Name(), g.Group, auth.Browse).what) {
 			continue
 		}
 		if partitions += len(g.Partitions); len(out.Groups) > 0 && partitions > pageGroupPartitions {
@@ -109,6 +113,10 @@ func (r *resources) SeekGroup(ctx context.Context, q *wirepb.SeekGroupRequest) (
 
 func (r *resources) DeleteGroup(ctx context.Context, q *wirepb.DeleteGroupRequest) (*wirepb.DeleteGroupResponse, error) {
 	return &wirepb.DeleteGroupResponse{}, r.broker.DeleteGroup(ctx, q.GetQueue(), q.GetGroup())
+}
+
+func (r *resources) CancelDelayed(ctx context.Context, q *wirepb.CancelDelayedRequest) (*wirepb.CancelDelayedResponse, error) {
+	return &wirepb.CancelDelayedResponse{}, r.broker.CancelDelayed(ctx, q.GetQueue(), q.GetMessageId())
 }
 
 func (r *resources) SetFilter(ctx context.Context, q *wirepb.SetFilterRequest) (*wirepb.SetFilterResponse, error) {

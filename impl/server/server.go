@@ -9,11 +9,13 @@
 // seconds and answer pings; one whose client asks and does not read is closed,
 // with one line in the log.
 //
-// # Seams
+// # Who calls
 //
-// Options.Unary and Options.Stream are interceptors that run before anything
-// else, for authentication, quotas, metrics and tracing. One that knows who
-// calls puts a [Principal] into the context.
+// With Options.Security every call is somebody's: a client logs in on its
+// connection, by LoginService or with what its calls say in their metadata, and
+// each request is judged by the table of access.go before anything is looked at.
+// A right that goes takes effect with the next request, the next delivery or
+// settle, and a login that ends ends its connection within some seconds.
 package server
 
 import (
@@ -27,11 +29,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/openmessaging/openmessaging-go/impl/broker"
+	"github.com/openmessaging/openmessaging-go/impl/metrics"
 	"github.com/openmessaging/openmessaging-go/impl/wire/wirepb"
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 )
@@ -45,6 +49,13 @@ type Options struct {
 	// TLS secures the connections; nil leaves them plain. Client certificates
 	// are asked for as it says.
 	TLS *tls.Config
+	// Security says who may connect and do what; nil lets anybody do anything.
+	Security *Security
+	// Metrics are told what happens; nil for none.
+	Metrics *metrics.Metrics
+	// Tracer makes spans of what is published, delivered and settled; nil for
+	// none.
+	Tracer trace.Tracer
 	// Unary and Stream run around every call, the first outermost.
 	Unary  []grpc.UnaryServerInterceptor
 	Stream []grpc.StreamServerInterceptor
@@ -102,6 +113,9 @@ const (
 	// a connection.
 	streamWindow, connectionWindow = 1 << 20, 4 << 20
 	bufferBytes                    = 64 << 10
+	// checkEvery is how often the server looks whether those who are connected
+	// are still logged in.
+	checkEvery = 2 * time.Second
 )
 
 // Server serves a broker. Its methods may be called concurrently.
@@ -116,6 +130,8 @@ type Server struct {
 
 	mu      sync.Mutex // held while a stream is added and while life ends
 	streams sync.WaitGroup
+	open    map[*conn]bool
+	checks  sync.Once
 
 	conns     atomic.Int64
 	toldAbout atomic.Int64 // when a refused connection was last logged, ns
@@ -123,10 +139,10 @@ type Server struct {
 
 // New returns a server that does not listen yet.
 func New(o Options) *Server {
-	s := &Server{opts: o.filled(), drained: make(chan struct{})}
+	s := &Server{opts: o.filled(), drained: make(chan struct{}), open: make(map[*conn]bool)}
 	s.life, s.endLife = context.WithCancel(context.Background())
 	opts := []grpc.ServerOption{
-		grpc.ChainUnaryInterceptor(append(slices.Clone(o.Unary), unary)...),
+		grpc.ChainUnaryInterceptor(append(slices.Clone(o.Unary), s.unary)...),
 		grpc.ChainStreamInterceptor(append(slices.Clone(o.Stream), s.stream)...),
 		grpc.MaxRecvMsgSize(maxRequest), grpc.MaxSendMsgSize(maxResponse),
 		grpc.MaxConcurrentStreams(uint32(s.opts.MaxStreams)), grpc.MaxHeaderListSize(16 << 10),
@@ -141,18 +157,37 @@ func New(o Options) *Server {
 	}
 	s.grpc = grpc.NewServer(opts...)
 	wirepb.RegisterMessagingServiceServer(s.grpc, &messaging{s: s, broker: o.Broker, log: s.opts.Logger})
-	wirepb.RegisterResourceServiceServer(s.grpc, &resources{broker: o.Broker})
+	wirepb.RegisterResourceServiceServer(s.grpc, &resources{s: s, broker: o.Broker})
+	wirepb.RegisterLoginServiceServer(s.grpc, &loginService{s: s})
+	wirepb.RegisterSecurityServiceServer(s.grpc, &securityService{s: s})
+	wirepb.RegisterAdminServiceServer(s.grpc, &admin{s: s, broker: o.Broker})
 	return s
 }
 
 // Serve accepts connections until Shutdown, and then returns nil. It closes the
 // listener. It may be called for several listeners.
 func (s *Server) Serve(l net.Listener) error {
+	if s.opts.Security != nil {
+		s.checks.Do(func() { go s.watchLogins() })
+	}
 	err := s.grpc.Serve(&listener{Listener: l, s: s})
 	if errors.Is(err, grpc.ErrServerStopped) {
 		return nil
 	}
 	return err
+}
+
+func (s *Server) watchLogins() {
+	t := time.NewTicker(checkEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			s.checkLogins()
+		case <-s.life.Done():
+			return
+		}
+	}
 }
 
 // Shutdown ends the server in good order: it accepts no connections and no
@@ -206,6 +241,9 @@ func (s *Server) drain() {
 	defer s.mu.Unlock()
 	s.endLife()
 }
+
+// IsDraining reports whether Shutdown or Stop has begun.
+func (s *Server) IsDraining() bool { return s.isDraining() }
 
 func (s *Server) isDraining() bool { return s.life.Err() != nil }
 

@@ -21,6 +21,8 @@ const (
 	// valueThreshold is the size from which values go to the value log. Smaller
 	// ones save the value log's own sync.
 	valueThreshold = 8 << 10
+	// MaxData is the most data of one append.
+	MaxData = 65 << 20
 	// manyTables is more than a bucket ever has; Badger would wait at less.
 	manyTables = 1 << 20
 	// discardEvery is after how many commits Badger is told that old versions
@@ -39,7 +41,7 @@ type badgerEngine struct {
 }
 
 // badgerOptions: bucketBytes sets the size of value-log files so that a bucket
-// needs one.
+// needs one, and a file has room for the largest value.
 func badgerOptions(dir string, bucketBytes int64, readOnly bool, log *badgerLogger) badger.Options {
 	return badger.DefaultOptions(dir).
 		WithLogger(log).
@@ -56,7 +58,7 @@ func badgerOptions(dir string, bucketBytes int64, readOnly bool, log *badgerLogg
 		WithNumLevelZeroTables(manyTables).
 		WithNumLevelZeroTablesStall(manyTables + 1).
 		WithValueThreshold(valueThreshold).
-		WithValueLogFileSize(min(max(bucketBytes+bucketBytes/8, 1<<20), 1<<30)).
+		WithValueLogFileSize(min(max(bucketBytes+bucketBytes/8, MaxData+(1<<20)), 1<<30)).
 		WithVerifyValueChecksum(false). // all values have a checksum of ours.
 		WithChecksumVerificationMode(options.OnTableRead)
 }
@@ -240,13 +242,17 @@ func (e *badgerEngine) floor(prefix, key []byte) (found []byte, err error) {
 	return it.Item().KeyCopy(nil), nil
 }
 
-func (e *badgerEngine) walk(prefix []byte, f func([]byte, func() ([]byte, error)) error) (err error) {
+func (e *badgerEngine) walk(prefix []byte, f visit) error {
+	return e.walkAt(math.MaxUint64, prefix, prefix, f)
+}
+
+func (e *badgerEngine) walkAt(version uint64, prefix, from []byte, f visit) (err error) {
 	defer recoverCorrupt("walk", &err)
-	txn := e.db.NewTransactionAt(math.MaxUint64, false)
+	txn := e.db.NewTransactionAt(version, false)
 	defer txn.Discard()
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
 	defer it.Close()
-	for it.Rewind(); it.Valid(); it.Next() {
+	for it.Seek(from); it.Valid(); it.Next() {
 		item := it.Item()
 		value := func() ([]byte, error) {
 			v, err := item.ValueCopy(nil)

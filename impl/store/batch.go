@@ -1,5 +1,11 @@
 package store
 
+import (
+	"strings"
+
+	"github.com/tidwall/btree"
+)
+
 // MaxInline bounds [Batch.Inline], and MaxEntries the values of a batch: they
 // follow from the size of Badger's transactions. A commit that is over them
 // fails.
@@ -18,6 +24,7 @@ type Batch struct {
 	appends []*logAppend
 	byLog   map[uint64]*logAppend
 	state   map[string][]byte
+	index   btree.Map[string, []byte]
 	created []uint64
 	removed []uint64
 	bytes   int
@@ -49,8 +56,8 @@ func (b *Batch) RemoveLog(log uint64) {
 	b.inline += entryOverhead
 }
 
-// Append adds data that holds count entries to a log; base is the offset of
-// its first entry and must be the log's next one.
+// Append adds data that holds count entries to a log, at most MaxData bytes;
+// base is the offset of its first entry and must be the log's next one.
 func (b *Batch) Append(log uint64, base int64, count int, data []byte) {
 	a := b.byLog[log]
 	if a == nil {
@@ -92,6 +99,25 @@ func (b *Batch) Delete(key string) {
 	b.state[key] = nil
 }
 
+// PutIndex sets an index value; see [Store.Floor]. Other than state it is not
+// copied into the next bucket: it goes with its own.
+func (b *Batch) PutIndex(key string, value []byte) {
+	b.index.Set(key, value)
+	b.bytes += len(key) + len(value)
+	b.inline += len(key) + min(len(value), valueThreshold) + entryOverhead
+}
+
+// Floor is [Store.Floor] for what the batch sets.
+func (b *Batch) Floor(prefix, key string) (found string, value []byte, ok bool) {
+	b.index.Descend(key, func(k string, v []byte) bool {
+		if ok = strings.HasPrefix(k, prefix); ok {
+			found, value = k, v
+		}
+		return false
+	})
+	return found, value, ok
+}
+
 // Bytes returns about how many bytes the batch writes.
 func (b *Batch) Bytes() int { return b.bytes }
 
@@ -101,7 +127,7 @@ func (b *Batch) Inline() int { return b.inline }
 
 // Empty reports whether the batch writes nothing.
 func (b *Batch) Empty() bool {
-	return len(b.appends)+len(b.state)+len(b.created)+len(b.removed) == 0
+	return len(b.appends)+len(b.state)+b.index.Len()+len(b.created)+len(b.removed) == 0
 }
 
 // Reset empties the batch for another use.

@@ -25,14 +25,21 @@ type bucket struct {
 	engine  engine           // nil while closed
 	starts  map[uint64]int64 // log → its next offset when the bucket began; nil until loaded
 	dropped bool
+	pins    int    // snapshots that show the bucket: it is not deleted before they are closed
+	trash   string // what the folder is called since it was dropped
 }
 
 // with calls f with the open engine of the bucket.
 func (b *bucket) with(open func(*bucket) (engine, error), f func(engine) error) error {
+	return b.use(open, f, false)
+}
+
+// use is with; pinned says that a snapshot asks, which sees dropped buckets too.
+func (b *bucket) use(open func(*bucket) (engine, error), f func(engine) error, pinned bool) error {
 	b.used.Store(time.Now().UnixNano())
 	b.mu.RLock()
 	for b.engine == nil {
-		if b.dropped {
+		if b.dropped && !pinned {
 			b.mu.RUnlock()
 			return ErrDropped
 		}
@@ -49,7 +56,7 @@ func (b *bucket) with(open func(*bucket) (engine, error), f func(engine) error) 
 func (b *bucket) open(open func(*bucket) (engine, error)) (err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.engine != nil || b.dropped {
+	if b.engine != nil || b.dropped && b.pins == 0 {
 		return nil
 	}
 	b.engine, err = open(b)
@@ -60,6 +67,10 @@ func (b *bucket) open(open func(*bucket) (engine, error)) (err error) {
 func (b *bucket) close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	return b.closeLocked()
+}
+
+func (b *bucket) closeLocked() error {
 	if b.engine == nil {
 		return nil
 	}
@@ -68,21 +79,43 @@ func (b *bucket) close() error {
 	return err
 }
 
-// remove closes the bucket for good and deletes it.
+// remove closes the bucket for good and deletes it, or has the last snapshot
+// that shows it do so.
 func (b *bucket) remove() error {
 	b.mu.Lock()
 	b.dropped = true
+	err := b.closeLocked()
+	if b.dir != "" {
+		// Renamed first, so that a crash leaves no half of a bucket behind.
+		b.trash = filepath.Join(filepath.Dir(b.dir), trashName+filepath.Base(b.dir))
+		err = errors.Join(err, os.Rename(b.dir, b.trash))
+	}
+	pinned := b.pins > 0
 	b.mu.Unlock()
-	err := b.close()
-	if b.dir == "" {
+	if pinned || b.dir == "" || err != nil {
 		return err
 	}
-	// Renamed first, so that a crash leaves no half of a bucket behind.
-	trash := filepath.Join(filepath.Dir(b.dir), trashName+filepath.Base(b.dir))
-	if err := errors.Join(err, os.Rename(b.dir, trash)); err != nil {
-		return err
+	return os.RemoveAll(b.trash)
+}
+
+func (b *bucket) pin() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.pins++
+}
+
+func (b *bucket) unpin() (err error) {
+	b.mu.Lock()
+	b.pins--
+	last := b.pins == 0 && b.trash != ""
+	if last {
+		err = b.closeLocked()
 	}
-	return os.RemoveAll(trash)
+	b.mu.Unlock()
+	if last {
+		err = errors.Join(err, os.RemoveAll(b.trash))
+	}
+	return err
 }
 
 // loadStarts reads where the logs stood when the bucket began.
@@ -93,17 +126,20 @@ func (b *bucket) loadStarts(open func(*bucket) (engine, error)) (map[uint64]int6
 	if starts != nil {
 		return starts, nil
 	}
+	var born int64
 	err := b.with(open, func(e engine) (err error) {
-		starts, b.born, err = readStarts(e)
+		starts, born, err = readStarts(e)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	b.mu.Lock()
-	b.starts = starts
-	b.mu.Unlock()
-	return starts, nil
+	defer b.mu.Unlock()
+	if b.starts == nil {
+		b.starts, b.born = starts, born
+	}
+	return b.starts, nil
 }
 
 // changeLogs tells the newest bucket of logs that came and went. Readers hold

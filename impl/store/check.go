@@ -160,6 +160,19 @@ func (c *checker) bucket(where string, e *badgerEngine) {
 	if err != nil {
 		c.found(where, err)
 	}
+	err = e.walk(prefix(typeIndex), func(key []byte, value func() ([]byte, error)) error {
+		sealed, err := value()
+		if err == nil {
+			_, err = unseal(key, sealed)
+		}
+		if err != nil {
+			c.found(where, err)
+		}
+		return nil
+	})
+	if err != nil {
+		c.found(where, err)
+	}
 }
 
 // digest checks that no commit is missing; the bucket's records were walked.

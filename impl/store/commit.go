@@ -112,6 +112,11 @@ func (s *Store) encode(b *Batch, version uint64) (entries []entry, next map[uint
 			entries = append(entries, entry{k, seal(k, value)})
 		}
 	}
+	b.index.Scan(func(key string, value []byte) bool {
+		k := indexKey(key)
+		entries = append(entries, entry{k, seal(k, value)})
+		return true
+	})
 	for _, log := range b.removed {
 		delete(next, log)
 		entries = append(entries, entry{startKey(log), nil})

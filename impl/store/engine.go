@@ -16,11 +16,17 @@ type engine interface {
 	floor(prefix, key []byte) ([]byte, error)
 	// walk calls f for all keys that begin with prefix, ascending; value reads
 	// the value. Neither may be kept.
-	walk(prefix []byte, f func(key []byte, value func() ([]byte, error)) error) error
+	walk(prefix []byte, f visit) error
+	// walkAt is walk as of a version, from a key on. In memory only the present
+	// is known.
+	walkAt(version uint64, prefix, from []byte, f visit) error
 	// version returns the highest version that was committed.
 	version() uint64
 	close() error
 }
+
+// visit is called with a key and what reads its value.
+type visit = func(key []byte, value func() ([]byte, error)) error
 
 // entry is a write; a nil value deletes.
 type entry struct{ key, value []byte }

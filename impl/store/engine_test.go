@@ -205,6 +205,17 @@ func TestRecordsAreSplit(t *testing.T) {
 	}
 }
 
+func TestLargestAppend(t *testing.T) {
+	s := open(t, Options{RetainBytes: MinRetainBytes})
+	b := Batch{}
+	b.CreateLog(1)
+	b.Append(1, 0, 1, make([]byte, MaxData))
+	commit(t, s, &b)
+	if r, err := s.Read(1, 0); err != nil || len(r.Data) != MaxData {
+		t.Errorf("%d bytes, %v", len(r.Data), err)
+	}
+}
+
 func TestLeftoversAreRemoved(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, Options{Path: dir})

@@ -57,10 +57,12 @@ func (m *memoryEngine) floor(prefix, key []byte) (found []byte, err error) {
 	return found, err
 }
 
-func (m *memoryEngine) walk(prefix []byte, f func([]byte, func() ([]byte, error)) error) (err error) {
+func (m *memoryEngine) walk(prefix []byte, f visit) error { return m.walkAt(0, prefix, prefix, f) }
+
+func (m *memoryEngine) walkAt(_ uint64, prefix, from []byte, f visit) (err error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	m.tree.Ascend(entry{key: prefix}, func(e entry) bool {
+	m.tree.Ascend(entry{key: from}, func(e entry) bool {
 		if !bytes.HasPrefix(e.key, prefix) {
 			return false
 		}
@@ -68,6 +70,13 @@ func (m *memoryEngine) walk(prefix []byte, f func([]byte, func() ([]byte, error)
 		return err == nil
 	})
 	return err
+}
+
+// copy returns an engine that keeps what there is now.
+func (m *memoryEngine) copy() *memoryEngine {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return &memoryEngine{tree: m.tree.Copy(), highest: m.highest}
 }
 
 func (m *memoryEngine) version() uint64 {

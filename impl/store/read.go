@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"sort"
 	"time"
@@ -10,7 +11,7 @@ func (s *Store) openBucket(b *bucket) (engine, error) {
 	if s.closed.Load() {
 		return nil, ErrClosed
 	}
-	return openSealed(b.dir, s.bucketBytes, s.log)
+	return openSealed(cmp.Or(b.trash, b.dir), s.bucketBytes, s.log)
 }
 
 // Bounds returns the offset of the oldest stored entry of a log and the offset

@@ -15,6 +15,7 @@ const (
 	typeStart  = 'n' // log → its next offset when the bucket began
 	typeMarker = 'm' // → the bucket is complete
 	typeDigest = 'd' // → sum of the state and of the logs, see digest
+	typeIndex  = 'x' // index key → value
 )
 
 func prefix(kind byte) []byte { return []byte{layoutVersion, kind} }
@@ -33,6 +34,8 @@ func parseLogKey(key []byte) (log uint64, base int64, err error) {
 }
 
 func stateKey(key string) []byte { return append(prefix(typeState), key...) }
+
+func indexKey(key string) []byte { return append(prefix(typeIndex), key...) }
 
 func startKey(log uint64) []byte { return binary.BigEndian.AppendUint64(prefix(typeStart), log) }
 

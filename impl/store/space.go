@@ -30,6 +30,16 @@ func (s *Store) Room(bytes int, urgent bool) error {
 	return nil
 }
 
+// Free returns the bytes that are free where the store lies, and the reserve of
+// [Store.Room]. Both are 0 in memory.
+func (s *Store) Free() (free, reserve int64, err error) {
+	if s.opts.Memory {
+		return 0, 0, nil
+	}
+	free, err = freeSpace(s.opts.Path)
+	return free, s.opts.Reserve, err
+}
+
 // unwritten returns about how many bytes the sealed buckets write when they are
 // closed. What the newest one writes on its own, the reserve covers.
 func (s *Store) unwritten() (total int64) {

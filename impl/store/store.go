@@ -49,9 +49,9 @@ const (
 	defaultReserve = 256 << 20
 )
 
-// Store is an open store. [Store.Commit], [Store.Drop] and [Store.Close] must
-// be called by one goroutine at a time; all other methods may be called
-// concurrently.
+// Store is an open store. [Store.Commit], [Store.Drop], [Store.Snapshot] and
+// [Store.Close] must be called by one goroutine at a time; all other methods may
+// be called concurrently.
 type Store struct {
 	opts        Options
 	log         *slog.Logger

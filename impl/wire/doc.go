@@ -10,5 +10,9 @@ package wire
 //go:generate go tool -modfile=../../internal/tools/buf.mod buf lint
 //go:generate go tool -modfile=../../internal/tools/buf.mod buf generate
 
+// SessionScheme goes before LoginResponse.session in the metadata "authorization"
+// of calls.
+const SessionScheme = "Session "
+
 // Protocol is the newest version of the protocol that this code speaks.
 const Protocol = 1

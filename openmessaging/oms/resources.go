@@ -144,6 +144,12 @@ func (r *resources) SetFilter(ctx context.Context, queue string, f om.Filter) er
 	return r.do(err, "set filter", queue, func() error { return s.SetFilter(ctx, queue, f) })
 }
 
+func (r *resources) CancelDelayed(ctx context.Context, queue, messageID string) error {
+	queue = r.full(queue)
+	s, err := power[spi.DelayCanceler](ctx, r.ap, "cancel", queue, om.CapCancelDelay, "DelayCanceler")
+	return r.do(err, "cancel", queue, func() error { return s.CancelDelayed(ctx, queue, messageID) })
+}
+
 func (r *resources) CreateRoute(ctx context.Context, c om.RouteConfig) error {
 	c.Source, c.Target = r.full(c.Source), r.full(c.Target)
 	s, err := r.router(ctx, "create route", c.Name)

@@ -35,6 +35,20 @@ func (m *MockResources) EXPECT() *MockResourcesMockRecorder {
 	return m.recorder
 }
 
+// CancelDelayed mocks base method.
+func (m *MockResources) CancelDelayed(ctx context.Context, queue, messageID string) error {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "CancelDelayed", ctx, queue, messageID)
+	ret0, _ := ret[0].(error)
+	return ret0
+}
+
+// CancelDelayed indicates an expected call of CancelDelayed.
+func (mr *MockResourcesMockRecorder) CancelDelayed(ctx, queue, messageID interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "CancelDelayed", reflect.TypeOf((*MockResources)(nil).CancelDelayed), ctx, queue, messageID)
+}
+
 // CreateNamespace mocks base method.
 func (m *MockResources) CreateNamespace(ctx context.Context, name string) error {
 	m.ctrl.T.Helper()

@@ -20,7 +20,7 @@ func TestG40_capabilities_and_interfaces(t *testing.T) {
 				t.Errorf("%s is declared", c)
 			}
 		}
-		if n := len(f.conn.Capabilities()); n != 26 {
+		if n := len(f.conn.Capabilities()); n != 27 {
 			t.Errorf("%d capabilities are declared", n)
 		}
 		as[spi.Admin](f, f.conn)
@@ -73,6 +73,7 @@ func TestR096_undeclared_is_unsupported(t *testing.T) {
 		_, err = as[spi.Streamer](f, f.conn).ReadAt(ctx, "q", 0, 0, 1)
 		f.is(err, om.CodeUnsupported)
 		f.is(as[spi.Streamer](f, f.conn).Await(ctx, "q", 0, 0), om.CodeUnsupported)
+		f.is(as[spi.DelayCanceler](f, f.conn).CancelDelayed(ctx, "q", "id"), om.CodeUnsupported)
 		f.is(as[spi.Filterer](f, f.conn).SetFilter(ctx, "q", om.Tag("a")), om.CodeUnsupported)
 		f.is(as[spi.Router](f, f.conn).CreateRoute(ctx, om.RouteConfig{}), om.CodeUnsupported)
 		_, err = as[spi.Requester](f, f.conn).Request(ctx, msg(""))

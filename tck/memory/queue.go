@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"context"
 	"hash/fnv"
 	"time"
 
@@ -18,6 +19,7 @@ type queue struct {
 	turn    int32 // the partition for the next message that asks for none
 	filter  filter
 	groups  map[string]*group
+	waiting map[string]bool // ids of messages that are not due yet
 	// priorities tells that there was a message with a priority of its own.
 	priorities bool
 }
@@ -47,7 +49,7 @@ func (m *stored) shown(now time.Time) bool { return m.matches && !m.expired(now)
 
 // addQueue adds a queue whose configuration is right.
 func (s *System) addQueue(c om.QueueConfig) *queue {
-	q := &queue{s: s, config: c, groups: map[string]*group{}}
+	q := &queue{s: s, config: c, groups: map[string]*group{}, waiting: map[string]bool{}}
 	for range c.Partitions {
 		q.parts = append(q.parts, &partition{})
 	}
@@ -92,10 +94,31 @@ func (q *queue) publish(m *om.Message, partition int32) (int32, int64) {
 		return -1, -1
 	}
 	if due := m.BornAt.Add(m.Ext.Delay); m.Ext.Delay > 0 && due.After(time.Now()) {
-		q.s.at(due, func() { q.add(m, partition) })
+		q.waiting[m.MessageID] = true
+		q.s.at(due, func() {
+			if q.waiting[m.MessageID] {
+				delete(q.waiting, m.MessageID)
+				q.add(m, partition)
+			}
+		})
 		return q.place(partition, -1)
 	}
 	return q.place(partition, q.add(m, partition))
+}
+
+// CancelDelayed has a message forgotten that waits to be due.
+func (c *conn) CancelDelayed(ctx context.Context, name, id string) error {
+	const op = "cancel"
+	q, err := c.beginQueue(ctx, om.CapCancelDelay, op, name)
+	if err != nil {
+		return err
+	}
+	defer c.s.mu.Unlock()
+	if !q.waiting[id] {
+		return om.NewError(om.CodeMessageNotFound, op, name, "no delayed message has the id %q", id)
+	}
+	delete(q.waiting, id)
+	return nil
 }
 
 // add appends a message to a partition and has the routes copy it.

@@ -36,7 +36,7 @@ const StoreHost = "memory"
 
 // defaults are the capabilities that a System has when it is not told which.
 var defaults = om.Capabilities{
-	om.CapAdmin, om.CapBroadcast, om.CapCompression, om.CapDelay, om.CapDeadLetter, om.CapDeliveryCount, om.CapExpire, om.CapExtIDs,
+	om.CapAdmin, om.CapBroadcast, om.CapCancelDelay, om.CapCompression, om.CapDelay, om.CapDeadLetter, om.CapDeliveryCount, om.CapExpire, om.CapExtIDs,
 	om.CapFilter, om.CapLease, om.CapLimits, om.CapMetadata, om.CapNack, om.CapNested, om.CapOrderKey, om.CapPartitions,
 	om.CapPersistent, om.CapPriority, om.CapQoS1, om.CapQoS2, om.CapRequestReply, om.CapRouting, om.CapSeek,
 	om.CapStoreInfo, om.CapStream, om.CapTransaction,

@@ -25,7 +25,7 @@ type Mutant struct {
 // All returns the mutants, by the requirement they break.
 func All() []Mutant {
 	all := slices.Concat(valueMutants, messageMutants, extensionMutants, accessPointMutants, producerMutants, consumerMutants,
-		pushMutants, transactionMutants, resourceMutants, filterMutants, lifecycleMutants, errorMutants, settleMutants)
+		pushMutants, transactionMutants, resourceMutants, filterMutants, delayMutants, lifecycleMutants, errorMutants, settleMutants)
 	slices.SortStableFunc(all, func(a, b Mutant) int {
 		return slices.Index(ids, a.Kills) - slices.Index(ids, b.Kills)
 	})

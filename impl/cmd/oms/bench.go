@@ -20,12 +20,14 @@ type scenario struct {
 	messages            int64
 	producers, consumer int
 	rate                int
+	delay               string // help for --delay
 }
 
 var scenarios = []scenario{
 	{
 		name: "publish", short: "Send batches", messages: 5_000_000, producers: 64,
-		long: "Producers send batches and wait for each to be acknowledged. A latency is one batch.",
+		long:  "Producers send batches and wait for each to be acknowledged. A latency is one batch.",
+		delay: "send with delays of so much to twice as much",
 	},
 	{
 		name: "send", short: "Send single messages and wait for each", messages: 300_000, producers: 64,
@@ -41,7 +43,8 @@ var scenarios = []scenario{
 	},
 	{
 		name: "roundtrip", short: "Measure from send to receive at a steady rate", messages: 100_000, producers: 1, consumer: 1, rate: 10_000,
-		long: "One producer sends at a steady rate to a push consumer. A latency is from the moment a\nmessage is due to its handler, so that a stall counts for all it delays.",
+		long:  "One producer sends at a steady rate to a push consumer. A latency is from the moment a\nmessage is due to its handler, so that a stall counts for all it delays.",
+		delay: "send with this delay, and measure from the moment a message is due to be delivered",
 	},
 }
 
@@ -120,6 +123,9 @@ after it. Ctrl-C ends the run with the figures so far.`,
 	if s.name == "filter" {
 		f.IntVar(&cfg.Keep, "keep", 1, "per cent of the messages that the filter lets pass")
 	}
+	if s.name == "publish" || s.name == "roundtrip" {
+		f.DurationVar(&cfg.Delay, "delay", 0, s.delay)
+	}
 	f.IntVar(&cfg.Rate, "rate", s.rate, "messages a second, 0 for as many as possible")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	if s.name == "publish" || s.name == "send" {
@@ -159,6 +165,9 @@ func check(cfg *bench.Config, volume string) error {
 	}
 	if cfg.Keep < 0 || cfg.Keep > 100 {
 		return fmt.Errorf("--keep %d is not in 0 to 100", cfg.Keep)
+	}
+	if cfg.Delay < 0 {
+		return fmt.Errorf("--delay %v is negative", cfg.Delay)
 	}
 	if cfg.Rate < 0 {
 		return fmt.Errorf("--rate %d is negative", cfg.Rate)

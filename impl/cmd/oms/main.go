@@ -1,5 +1,6 @@
-// Command oms is the operator's program: the broker as a server, benchmarks and
-// the check of a store.
+// Command oms is the operator's program: it works with messaging systems through
+// the portable client, runs the broker as a server, measures, and cares for
+// stores.
 package main
 
 import (
@@ -16,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	_ "github.com/openmessaging/openmessaging-go/impl/badger"
+	_ "github.com/openmessaging/openmessaging-go/impl/nats"
 	_ "github.com/openmessaging/openmessaging-go/impl/remote"
 )
 
@@ -24,7 +26,8 @@ func main() {
 		debug.SetGCPercent(gcPercent)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the process
+	context.AfterFunc(ctx, stop)   // a second signal ends the process
+	signal.Ignore(syscall.SIGPIPE) // a write tells
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -52,17 +55,16 @@ func (e *exitError) Unwrap() error { return e.err }
 
 // run runs a command line and returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	root := &cobra.Command{
-		Use:           "oms",
-		Short:         "OpenMessaging for Go: the broker as a server, benchmarks, and care for its stores",
-		SilenceErrors: true,
-		SilenceUsage:  true,
-	}
+	return runWith(ctx, args, os.Stdin, stdout, stderr)
+}
+
+// runWith is run with a standard input of its own.
+func runWith(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	root := rootCommand()
 	root.SetArgs(args)
+	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage(c, err) })
-	root.AddCommand(serveCommand(), devCommand(), benchCommand(), filterCommand(), storeCommand(), versionCommand())
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0
@@ -77,6 +79,30 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "oms:", exit.err)
 	}
 	return exit.code
+}
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "oms",
+		Short: "OpenMessaging for Go: work with messaging systems, run the broker, measure it",
+		Long: `OpenMessaging for Go: work with messaging systems, run the broker, measure it.
+
+Exit status: 0 done; 1 the command ran and failed, or found nothing or something
+wrong; 2 the command line makes no sense or the command could not begin. Errors
+are one line on standard error.`,
+		Example: `  oms dev
+  oms context add local --url oms:oms://127.0.0.1:7650/default
+  oms queue create orders
+  oms publish orders 'first order'
+  oms consume orders --group billing -n 1`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage(c, err) })
+	root.AddCommand(serveCommand(), devCommand(), benchCommand(), filterCommand(), storeCommand(), versionCommand())
+	root.AddCommand(operatorCommands()...)
+	arrange(root)
+	return root
 }
 
 // usage is the error of a command line that makes no sense.

@@ -142,10 +142,10 @@ func TestServeRefuses(t *testing.T) {
 		args []string
 		part string
 	}{
-		{nil, "--path says in which folder"},
-		{[]string{"--path", dir, "--listen", "0.0.0.0:7650"}, "does not ask who its clients are"},
-		{[]string{"--path", dir, "--listen", ":7650"}, "does not ask who its clients are"},
-		{[]string{"--path", dir, "--listen", "example.com:7650"}, "does not ask who its clients are"},
+		{nil, "path: say in which folder"},
+		{[]string{"--path", dir, "--listen", "0.0.0.0:7650"}, "can be reached from other machines"},
+		{[]string{"--path", dir, "--listen", ":7650"}, "can be reached from other machines"},
+		{[]string{"--path", dir, "--listen", "example.com:7650"}, "can be reached from other machines"},
 		{[]string{"--path", dir, "--listen", "7650"}, "missing port"},
 		{[]string{"--path", dir, "--listen", l.Addr().String()}, "in use"},
 	} {

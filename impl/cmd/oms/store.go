@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/openmessaging/openmessaging-go/impl/broker"
-	"github.com/openmessaging/openmessaging-go/impl/chunk"
 	"github.com/openmessaging/openmessaging-go/impl/store"
 )
 
@@ -42,7 +41,7 @@ made.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			progress := newBar(c.ErrOrStderr(), "checking", true)
 			report, err := store.Check(store.Options{Path: args[0], Logger: slog.New(slog.DiscardHandler)}, store.CheckOptions{
-				Progress: progress.set, Record: checkRecord, State: broker.CheckState,
+				Progress: progress.set, Record: broker.CheckRecord, State: broker.CheckState,
 			})
 			progress.finish()
 			if err != nil {
@@ -64,25 +63,6 @@ made.`,
 }
 
 // checkRecord checks the chunks of a record, which follow each other.
-func checkRecord(_ uint64, r store.Record) error {
-	messages := 0
-	for data := r.Data; len(data) > 0; {
-		h, err := chunk.Parse(data)
-		if err == nil {
-			_, err = chunk.Validate(data, h)
-		}
-		if err != nil {
-			return err
-		}
-		messages += h.Count
-		data = data[h.Size:]
-	}
-	if messages != r.Count {
-		return fmt.Errorf("%d messages where the record says %d", messages, r.Count)
-	}
-	return nil
-}
-
 func printReport(out io.Writer, path string, r store.CheckReport) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "buckets\t%d\nlogs\t%d\nrecords\t%s\nmessages\t%s\nstate values\t%s\nbytes\t%s\nlast commit\t%d\n",

@@ -24,9 +24,10 @@ type version struct {
 func versionCommand() *cobra.Command {
 	asJSON := false
 	c := &cobra.Command{
-		Use:   "version",
-		Short: "Say which version this is and which drivers it has",
-		Args:  args(cobra.NoArgs),
+		Use:     "version",
+		Short:   "Say which version this is and which drivers it has",
+		Example: "  oms version\n  oms version --json",
+		Args:    args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			v := version{Version: "(devel)", Go: runtime.Version(), SpecVersion: om.SpecVersion, Drivers: spi.DefaultRegistry.Names()}
 			if info, ok := debug.ReadBuildInfo(); ok {

@@ -264,9 +264,15 @@ type Limits struct {
 	// Idempotent chunks that one producer may have unanswered in one partition.
 	MaxUnanswered int32 `protobuf:"varint,9,opt,name=max_unanswered,json=maxUnanswered,proto3" json:"max_unanswered,omitempty"`
 	// For how many milliseconds a chunk is known again.
-	KnownAgain    int64 `protobuf:"varint,10,opt,name=known_again,json=knownAgain,proto3" json:"known_again,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	KnownAgain int64 `protobuf:"varint,10,opt,name=known_again,json=knownAgain,proto3" json:"known_again,omitempty"`
+	// The longest delay of a message, in milliseconds; 0 is none.
+	MaxDelay int64 `protobuf:"varint,11,opt,name=max_delay,json=maxDelay,proto3" json:"max_delay,omitempty"`
+	// Messages in a chunk with delays.
+	MaxDelayedMessages int32 `protobuf:"varint,12,opt,name=max_delayed_messages,json=maxDelayedMessages,proto3" json:"max_delayed_messages,omitempty"`
+	// Bytes of a chunk with delays and more than one message.
+	MaxDelayedBytes int64 `protobuf:"varint,13,opt,name=max_delayed_bytes,json=maxDelayedBytes,proto3" json:"max_delayed_bytes,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Limits) Reset() {
@@ -365,6 +371,27 @@ func (x *Limits) GetMaxUnanswered() int32 {
 func (x *Limits) GetKnownAgain() int64 {
 	if x != nil {
 		return x.KnownAgain
+	}
+	return 0
+}
+
+func (x *Limits) GetMaxDelay() int64 {
+	if x != nil {
+		return x.MaxDelay
+	}
+	return 0
+}
+
+func (x *Limits) GetMaxDelayedMessages() int32 {
+	if x != nil {
+		return x.MaxDelayedMessages
+	}
+	return 0
+}
+
+func (x *Limits) GetMaxDelayedBytes() int64 {
+	if x != nil {
+		return x.MaxDelayedBytes
 	}
 	return 0
 }
@@ -627,7 +654,7 @@ type AppendResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The partition in which the chunk lies.
 	Partition int32 `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
-	// Offset of its first message; the others follow.
+	// Offset of its first message; the others follow. -1 for a chunk with delays.
 	Base int64 `protobuf:"varint,2,opt,name=base,proto3" json:"base,omitempty"`
 	// Set when the chunk was refused; then nothing of it is stored.
 	Error *Error `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
@@ -1988,7 +2015,7 @@ const file_openmessaging_v1_messaging_proto_rawDesc = "" +
 	"\fcapabilities\x18\x03 \x03(\tR\fcapabilities\x120\n" +
 	"\x06limits\x18\x04 \x01(\v2\x18.openmessaging.v1.LimitsR\x06limits\x12\x12\n" +
 	"\x04host\x18\x05 \x01(\tR\x04host\x12\x19\n" +
-	"\bstore_id\x18\x06 \x01(\tR\astoreId\"\xec\x02\n" +
+	"\bstore_id\x18\x06 \x01(\tR\astoreId\"\xe7\x03\n" +
 	"\x06Limits\x12\x19\n" +
 	"\bmax_body\x18\x01 \x01(\x03R\amaxBody\x12%\n" +
 	"\x0emax_properties\x18\x02 \x01(\x03R\rmaxProperties\x12\x1d\n" +
@@ -2003,7 +2030,10 @@ const file_openmessaging_v1_messaging_proto_rawDesc = "" +
 	"\x0emax_unanswered\x18\t \x01(\x05R\rmaxUnanswered\x12\x1f\n" +
 	"\vknown_again\x18\n" +
 	" \x01(\x03R\n" +
-	"knownAgain\"\r\n" +
+	"knownAgain\x12\x1b\n" +
+	"\tmax_delay\x18\v \x01(\x03R\bmaxDelay\x120\n" +
+	"\x14max_delayed_messages\x18\f \x01(\x05R\x12maxDelayedMessages\x12*\n" +
+	"\x11max_delayed_bytes\x18\r \x01(\x03R\x0fmaxDelayedBytes\"\r\n" +
 	"\vPingRequest\"\x0e\n" +
 	"\fPingResponse\"D\n" +
 	"\x0ePublishRequest\x122\n" +

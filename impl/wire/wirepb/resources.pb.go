@@ -1462,6 +1462,99 @@ func (*SetFilterResponse) Descriptor() ([]byte, []int) {
 	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{27}
 }
 
+// CancelDelayedRequest names a delayed message.
+type CancelDelayedRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The queue to which it was sent.
+	Queue string `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
+	// Its id.
+	MessageId     string `protobuf:"bytes,2,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelDelayedRequest) Reset() {
+	*x = CancelDelayedRequest{}
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelDelayedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelDelayedRequest) ProtoMessage() {}
+
+func (x *CancelDelayedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelDelayedRequest.ProtoReflect.Descriptor instead.
+func (*CancelDelayedRequest) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *CancelDelayedRequest) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+func (x *CancelDelayedRequest) GetMessageId() string {
+	if x != nil {
+		return x.MessageId
+	}
+	return ""
+}
+
+// CancelDelayedResponse tells that the message will not come. A message that is
+// due, was cancelled before or is not there gives 20015.
+type CancelDelayedResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelDelayedResponse) Reset() {
+	*x = CancelDelayedResponse{}
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelDelayedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelDelayedResponse) ProtoMessage() {}
+
+func (x *CancelDelayedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelDelayedResponse.ProtoReflect.Descriptor instead.
+func (*CancelDelayedResponse) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{29}
+}
+
 // Route has every matching message of the source copied to the target, once.
 type Route struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1483,7 +1576,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[28]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1495,7 +1588,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[28]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1508,7 +1601,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{28}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Route) GetName() string {
@@ -1574,7 +1667,7 @@ type Operator struct {
 
 func (x *Operator) Reset() {
 	*x = Operator{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[29]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1586,7 +1679,7 @@ func (x *Operator) String() string {
 func (*Operator) ProtoMessage() {}
 
 func (x *Operator) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[29]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1599,7 +1692,7 @@ func (x *Operator) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Operator.ProtoReflect.Descriptor instead.
 func (*Operator) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{29}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Operator) GetType() string {
@@ -1648,7 +1741,7 @@ type CreateRouteRequest struct {
 
 func (x *CreateRouteRequest) Reset() {
 	*x = CreateRouteRequest{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[30]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1660,7 +1753,7 @@ func (x *CreateRouteRequest) String() string {
 func (*CreateRouteRequest) ProtoMessage() {}
 
 func (x *CreateRouteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[30]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1673,7 +1766,7 @@ func (x *CreateRouteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRouteRequest.ProtoReflect.Descriptor instead.
 func (*CreateRouteRequest) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{30}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CreateRouteRequest) GetRoute() *Route {
@@ -1692,7 +1785,7 @@ type CreateRouteResponse struct {
 
 func (x *CreateRouteResponse) Reset() {
 	*x = CreateRouteResponse{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[31]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1704,7 +1797,7 @@ func (x *CreateRouteResponse) String() string {
 func (*CreateRouteResponse) ProtoMessage() {}
 
 func (x *CreateRouteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[31]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1717,7 +1810,7 @@ func (x *CreateRouteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRouteResponse.ProtoReflect.Descriptor instead.
 func (*CreateRouteResponse) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{31}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{33}
 }
 
 // UpdateRouteRequest describes what the route becomes. Source and start are
@@ -1732,7 +1825,7 @@ type UpdateRouteRequest struct {
 
 func (x *UpdateRouteRequest) Reset() {
 	*x = UpdateRouteRequest{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[32]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1744,7 +1837,7 @@ func (x *UpdateRouteRequest) String() string {
 func (*UpdateRouteRequest) ProtoMessage() {}
 
 func (x *UpdateRouteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[32]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1757,7 +1850,7 @@ func (x *UpdateRouteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRouteRequest.ProtoReflect.Descriptor instead.
 func (*UpdateRouteRequest) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{32}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *UpdateRouteRequest) GetRoute() *Route {
@@ -1776,7 +1869,7 @@ type UpdateRouteResponse struct {
 
 func (x *UpdateRouteResponse) Reset() {
 	*x = UpdateRouteResponse{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[33]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1788,7 +1881,7 @@ func (x *UpdateRouteResponse) String() string {
 func (*UpdateRouteResponse) ProtoMessage() {}
 
 func (x *UpdateRouteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[33]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1801,7 +1894,7 @@ func (x *UpdateRouteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRouteResponse.ProtoReflect.Descriptor instead.
 func (*UpdateRouteResponse) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{33}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{35}
 }
 
 // DeleteRouteRequest names the route.
@@ -1815,7 +1908,7 @@ type DeleteRouteRequest struct {
 
 func (x *DeleteRouteRequest) Reset() {
 	*x = DeleteRouteRequest{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[34]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1827,7 +1920,7 @@ func (x *DeleteRouteRequest) String() string {
 func (*DeleteRouteRequest) ProtoMessage() {}
 
 func (x *DeleteRouteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[34]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1840,7 +1933,7 @@ func (x *DeleteRouteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRouteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRouteRequest) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{34}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *DeleteRouteRequest) GetName() string {
@@ -1859,7 +1952,7 @@ type DeleteRouteResponse struct {
 
 func (x *DeleteRouteResponse) Reset() {
 	*x = DeleteRouteResponse{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[35]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1871,7 +1964,7 @@ func (x *DeleteRouteResponse) String() string {
 func (*DeleteRouteResponse) ProtoMessage() {}
 
 func (x *DeleteRouteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[35]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1884,7 +1977,7 @@ func (x *DeleteRouteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRouteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteRouteResponse) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{35}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{37}
 }
 
 // ListRoutesRequest asks for a page of routes.
@@ -1898,7 +1991,7 @@ type ListRoutesRequest struct {
 
 func (x *ListRoutesRequest) Reset() {
 	*x = ListRoutesRequest{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[36]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1910,7 +2003,7 @@ func (x *ListRoutesRequest) String() string {
 func (*ListRoutesRequest) ProtoMessage() {}
 
 func (x *ListRoutesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[36]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1923,7 +2016,7 @@ func (x *ListRoutesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRoutesRequest.ProtoReflect.Descriptor instead.
 func (*ListRoutesRequest) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{36}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListRoutesRequest) GetPage() string {
@@ -1946,7 +2039,7 @@ type ListRoutesResponse struct {
 
 func (x *ListRoutesResponse) Reset() {
 	*x = ListRoutesResponse{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[37]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1958,7 +2051,7 @@ func (x *ListRoutesResponse) String() string {
 func (*ListRoutesResponse) ProtoMessage() {}
 
 func (x *ListRoutesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[37]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1971,7 +2064,7 @@ func (x *ListRoutesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRoutesResponse.ProtoReflect.Descriptor instead.
 func (*ListRoutesResponse) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{37}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListRoutesResponse) GetRoutes() []*Route {
@@ -2073,7 +2166,12 @@ const file_openmessaging_v1_resources_proto_rawDesc = "" +
 	"\x10SetFilterRequest\x12\x14\n" +
 	"\x05queue\x18\x01 \x01(\tR\x05queue\x120\n" +
 	"\x06filter\x18\x02 \x01(\v2\x18.openmessaging.v1.FilterR\x06filter\"\x13\n" +
-	"\x11SetFilterResponse\"\xcd\x01\n" +
+	"\x11SetFilterResponse\"K\n" +
+	"\x14CancelDelayedRequest\x12\x14\n" +
+	"\x05queue\x18\x01 \x01(\tR\x05queue\x12\x1d\n" +
+	"\n" +
+	"message_id\x18\x02 \x01(\tR\tmessageId\"\x17\n" +
+	"\x15CancelDelayedResponse\"\xcd\x01\n" +
 	"\x05Route\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12\x16\n" +
@@ -2102,7 +2200,7 @@ const file_openmessaging_v1_resources_proto_rawDesc = "" +
 	"\x04page\x18\x01 \x01(\tR\x04page\"b\n" +
 	"\x12ListRoutesResponse\x12/\n" +
 	"\x06routes\x18\x01 \x03(\v2\x17.openmessaging.v1.RouteR\x06routes\x12\x1b\n" +
-	"\tnext_page\x18\x02 \x01(\tR\bnextPage2\xdd\v\n" +
+	"\tnext_page\x18\x02 \x01(\tR\bnextPage2\xbf\f\n" +
 	"\x0fResourceService\x12f\n" +
 	"\x0fCreateNamespace\x12(.openmessaging.v1.CreateNamespaceRequest\x1a).openmessaging.v1.CreateNamespaceResponse\x12f\n" +
 	"\x0fDeleteNamespace\x12(.openmessaging.v1.DeleteNamespaceRequest\x1a).openmessaging.v1.DeleteNamespaceResponse\x12c\n" +
@@ -2117,7 +2215,8 @@ const file_openmessaging_v1_resources_proto_rawDesc = "" +
 	"ListGroups\x12#.openmessaging.v1.ListGroupsRequest\x1a$.openmessaging.v1.ListGroupsResponse\x12T\n" +
 	"\tSeekGroup\x12\".openmessaging.v1.SeekGroupRequest\x1a#.openmessaging.v1.SeekGroupResponse\x12Z\n" +
 	"\vDeleteGroup\x12$.openmessaging.v1.DeleteGroupRequest\x1a%.openmessaging.v1.DeleteGroupResponse\x12T\n" +
-	"\tSetFilter\x12\".openmessaging.v1.SetFilterRequest\x1a#.openmessaging.v1.SetFilterResponse\x12Z\n" +
+	"\tSetFilter\x12\".openmessaging.v1.SetFilterRequest\x1a#.openmessaging.v1.SetFilterResponse\x12`\n" +
+	"\rCancelDelayed\x12&.openmessaging.v1.CancelDelayedRequest\x1a'.openmessaging.v1.CancelDelayedResponse\x12Z\n" +
 	"\vCreateRoute\x12$.openmessaging.v1.CreateRouteRequest\x1a%.openmessaging.v1.CreateRouteResponse\x12Z\n" +
 	"\vUpdateRoute\x12$.openmessaging.v1.UpdateRouteRequest\x1a%.openmessaging.v1.UpdateRouteResponse\x12Z\n" +
 	"\vDeleteRoute\x12$.openmessaging.v1.DeleteRouteRequest\x1a%.openmessaging.v1.DeleteRouteResponse\x12W\n" +
@@ -2136,7 +2235,7 @@ func file_openmessaging_v1_resources_proto_rawDescGZIP() []byte {
 	return file_openmessaging_v1_resources_proto_rawDescData
 }
 
-var file_openmessaging_v1_resources_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_openmessaging_v1_resources_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_openmessaging_v1_resources_proto_goTypes = []any{
 	(*Queue)(nil),                   // 0: openmessaging.v1.Queue
 	(*Partition)(nil),               // 1: openmessaging.v1.Partition
@@ -2166,17 +2265,19 @@ var file_openmessaging_v1_resources_proto_goTypes = []any{
 	(*DeleteGroupResponse)(nil),     // 25: openmessaging.v1.DeleteGroupResponse
 	(*SetFilterRequest)(nil),        // 26: openmessaging.v1.SetFilterRequest
 	(*SetFilterResponse)(nil),       // 27: openmessaging.v1.SetFilterResponse
-	(*Route)(nil),                   // 28: openmessaging.v1.Route
-	(*Operator)(nil),                // 29: openmessaging.v1.Operator
-	(*CreateRouteRequest)(nil),      // 30: openmessaging.v1.CreateRouteRequest
-	(*CreateRouteResponse)(nil),     // 31: openmessaging.v1.CreateRouteResponse
-	(*UpdateRouteRequest)(nil),      // 32: openmessaging.v1.UpdateRouteRequest
-	(*UpdateRouteResponse)(nil),     // 33: openmessaging.v1.UpdateRouteResponse
-	(*DeleteRouteRequest)(nil),      // 34: openmessaging.v1.DeleteRouteRequest
-	(*DeleteRouteResponse)(nil),     // 35: openmessaging.v1.DeleteRouteResponse
-	(*ListRoutesRequest)(nil),       // 36: openmessaging.v1.ListRoutesRequest
-	(*ListRoutesResponse)(nil),      // 37: openmessaging.v1.ListRoutesResponse
-	(*Filter)(nil),                  // 38: openmessaging.v1.Filter
+	(*CancelDelayedRequest)(nil),    // 28: openmessaging.v1.CancelDelayedRequest
+	(*CancelDelayedResponse)(nil),   // 29: openmessaging.v1.CancelDelayedResponse
+	(*Route)(nil),                   // 30: openmessaging.v1.Route
+	(*Operator)(nil),                // 31: openmessaging.v1.Operator
+	(*CreateRouteRequest)(nil),      // 32: openmessaging.v1.CreateRouteRequest
+	(*CreateRouteResponse)(nil),     // 33: openmessaging.v1.CreateRouteResponse
+	(*UpdateRouteRequest)(nil),      // 34: openmessaging.v1.UpdateRouteRequest
+	(*UpdateRouteResponse)(nil),     // 35: openmessaging.v1.UpdateRouteResponse
+	(*DeleteRouteRequest)(nil),      // 36: openmessaging.v1.DeleteRouteRequest
+	(*DeleteRouteResponse)(nil),     // 37: openmessaging.v1.DeleteRouteResponse
+	(*ListRoutesRequest)(nil),       // 38: openmessaging.v1.ListRoutesRequest
+	(*ListRoutesResponse)(nil),      // 39: openmessaging.v1.ListRoutesResponse
+	(*Filter)(nil),                  // 40: openmessaging.v1.Filter
 }
 var file_openmessaging_v1_resources_proto_depIdxs = []int32{
 	3,  // 0: openmessaging.v1.Group.partitions:type_name -> openmessaging.v1.GroupPartition
@@ -2185,12 +2286,12 @@ var file_openmessaging_v1_resources_proto_depIdxs = []int32{
 	0,  // 3: openmessaging.v1.ListQueuesResponse.queues:type_name -> openmessaging.v1.Queue
 	1,  // 4: openmessaging.v1.ListPartitionsResponse.partitions:type_name -> openmessaging.v1.Partition
 	2,  // 5: openmessaging.v1.ListGroupsResponse.groups:type_name -> openmessaging.v1.Group
-	38, // 6: openmessaging.v1.SetFilterRequest.filter:type_name -> openmessaging.v1.Filter
-	38, // 7: openmessaging.v1.Route.filter:type_name -> openmessaging.v1.Filter
-	29, // 8: openmessaging.v1.Route.operators:type_name -> openmessaging.v1.Operator
-	28, // 9: openmessaging.v1.CreateRouteRequest.route:type_name -> openmessaging.v1.Route
-	28, // 10: openmessaging.v1.UpdateRouteRequest.route:type_name -> openmessaging.v1.Route
-	28, // 11: openmessaging.v1.ListRoutesResponse.routes:type_name -> openmessaging.v1.Route
+	40, // 6: openmessaging.v1.SetFilterRequest.filter:type_name -> openmessaging.v1.Filter
+	40, // 7: openmessaging.v1.Route.filter:type_name -> openmessaging.v1.Filter
+	31, // 8: openmessaging.v1.Route.operators:type_name -> openmessaging.v1.Operator
+	30, // 9: openmessaging.v1.CreateRouteRequest.route:type_name -> openmessaging.v1.Route
+	30, // 10: openmessaging.v1.UpdateRouteRequest.route:type_name -> openmessaging.v1.Route
+	30, // 11: openmessaging.v1.ListRoutesResponse.routes:type_name -> openmessaging.v1.Route
 	4,  // 12: openmessaging.v1.ResourceService.CreateNamespace:input_type -> openmessaging.v1.CreateNamespaceRequest
 	6,  // 13: openmessaging.v1.ResourceService.DeleteNamespace:input_type -> openmessaging.v1.DeleteNamespaceRequest
 	8,  // 14: openmessaging.v1.ResourceService.ListNamespaces:input_type -> openmessaging.v1.ListNamespacesRequest
@@ -2203,28 +2304,30 @@ var file_openmessaging_v1_resources_proto_depIdxs = []int32{
 	22, // 21: openmessaging.v1.ResourceService.SeekGroup:input_type -> openmessaging.v1.SeekGroupRequest
 	24, // 22: openmessaging.v1.ResourceService.DeleteGroup:input_type -> openmessaging.v1.DeleteGroupRequest
 	26, // 23: openmessaging.v1.ResourceService.SetFilter:input_type -> openmessaging.v1.SetFilterRequest
-	30, // 24: openmessaging.v1.ResourceService.CreateRoute:input_type -> openmessaging.v1.CreateRouteRequest
-	32, // 25: openmessaging.v1.ResourceService.UpdateRoute:input_type -> openmessaging.v1.UpdateRouteRequest
-	34, // 26: openmessaging.v1.ResourceService.DeleteRoute:input_type -> openmessaging.v1.DeleteRouteRequest
-	36, // 27: openmessaging.v1.ResourceService.ListRoutes:input_type -> openmessaging.v1.ListRoutesRequest
-	5,  // 28: openmessaging.v1.ResourceService.CreateNamespace:output_type -> openmessaging.v1.CreateNamespaceResponse
-	7,  // 29: openmessaging.v1.ResourceService.DeleteNamespace:output_type -> openmessaging.v1.DeleteNamespaceResponse
-	9,  // 30: openmessaging.v1.ResourceService.ListNamespaces:output_type -> openmessaging.v1.ListNamespacesResponse
-	11, // 31: openmessaging.v1.ResourceService.CreateQueue:output_type -> openmessaging.v1.CreateQueueResponse
-	13, // 32: openmessaging.v1.ResourceService.DeleteQueue:output_type -> openmessaging.v1.DeleteQueueResponse
-	15, // 33: openmessaging.v1.ResourceService.GetQueue:output_type -> openmessaging.v1.GetQueueResponse
-	17, // 34: openmessaging.v1.ResourceService.ListQueues:output_type -> openmessaging.v1.ListQueuesResponse
-	19, // 35: openmessaging.v1.ResourceService.ListPartitions:output_type -> openmessaging.v1.ListPartitionsResponse
-	21, // 36: openmessaging.v1.ResourceService.ListGroups:output_type -> openmessaging.v1.ListGroupsResponse
-	23, // 37: openmessaging.v1.ResourceService.SeekGroup:output_type -> openmessaging.v1.SeekGroupResponse
-	25, // 38: openmessaging.v1.ResourceService.DeleteGroup:output_type -> openmessaging.v1.DeleteGroupResponse
-	27, // 39: openmessaging.v1.ResourceService.SetFilter:output_type -> openmessaging.v1.SetFilterResponse
-	31, // 40: openmessaging.v1.ResourceService.CreateRoute:output_type -> openmessaging.v1.CreateRouteResponse
-	33, // 41: openmessaging.v1.ResourceService.UpdateRoute:output_type -> openmessaging.v1.UpdateRouteResponse
-	35, // 42: openmessaging.v1.ResourceService.DeleteRoute:output_type -> openmessaging.v1.DeleteRouteResponse
-	37, // 43: openmessaging.v1.ResourceService.ListRoutes:output_type -> openmessaging.v1.ListRoutesResponse
-	28, // [28:44] is the sub-list for method output_type
-	12, // [12:28] is the sub-list for method input_type
+	28, // 24: openmessaging.v1.ResourceService.CancelDelayed:input_type -> openmessaging.v1.CancelDelayedRequest
+	32, // 25: openmessaging.v1.ResourceService.CreateRoute:input_type -> openmessaging.v1.CreateRouteRequest
+	34, // 26: openmessaging.v1.ResourceService.UpdateRoute:input_type -> openmessaging.v1.UpdateRouteRequest
+	36, // 27: openmessaging.v1.ResourceService.DeleteRoute:input_type -> openmessaging.v1.DeleteRouteRequest
+	38, // 28: openmessaging.v1.ResourceService.ListRoutes:input_type -> openmessaging.v1.ListRoutesRequest
+	5,  // 29: openmessaging.v1.ResourceService.CreateNamespace:output_type -> openmessaging.v1.CreateNamespaceResponse
+	7,  // 30: openmessaging.v1.ResourceService.DeleteNamespace:output_type -> openmessaging.v1.DeleteNamespaceResponse
+	9,  // 31: openmessaging.v1.ResourceService.ListNamespaces:output_type -> openmessaging.v1.ListNamespacesResponse
+	11, // 32: openmessaging.v1.ResourceService.CreateQueue:output_type -> openmessaging.v1.CreateQueueResponse
+	13, // 33: openmessaging.v1.ResourceService.DeleteQueue:output_type -> openmessaging.v1.DeleteQueueResponse
+	15, // 34: openmessaging.v1.ResourceService.GetQueue:output_type -> openmessaging.v1.GetQueueResponse
+	17, // 35: openmessaging.v1.ResourceService.ListQueues:output_type -> openmessaging.v1.ListQueuesResponse
+	19, // 36: openmessaging.v1.ResourceService.ListPartitions:output_type -> openmessaging.v1.ListPartitionsResponse
+	21, // 37: openmessaging.v1.ResourceService.ListGroups:output_type -> openmessaging.v1.ListGroupsResponse
+	23, // 38: openmessaging.v1.ResourceService.SeekGroup:output_type -> openmessaging.v1.SeekGroupResponse
+	25, // 39: openmessaging.v1.ResourceService.DeleteGroup:output_type -> openmessaging.v1.DeleteGroupResponse
+	27, // 40: openmessaging.v1.ResourceService.SetFilter:output_type -> openmessaging.v1.SetFilterResponse
+	29, // 41: openmessaging.v1.ResourceService.CancelDelayed:output_type -> openmessaging.v1.CancelDelayedResponse
+	33, // 42: openmessaging.v1.ResourceService.CreateRoute:output_type -> openmessaging.v1.CreateRouteResponse
+	35, // 43: openmessaging.v1.ResourceService.UpdateRoute:output_type -> openmessaging.v1.UpdateRouteResponse
+	37, // 44: openmessaging.v1.ResourceService.DeleteRoute:output_type -> openmessaging.v1.DeleteRouteResponse
+	39, // 45: openmessaging.v1.ResourceService.ListRoutes:output_type -> openmessaging.v1.ListRoutesResponse
+	29, // [29:46] is the sub-list for method output_type
+	12, // [12:29] is the sub-list for method input_type
 	12, // [12:12] is the sub-list for extension type_name
 	12, // [12:12] is the sub-list for extension extendee
 	0,  // [0:12] is the sub-list for field type_name
@@ -2242,7 +2345,7 @@ func file_openmessaging_v1_resources_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_openmessaging_v1_resources_proto_rawDesc), len(file_openmessaging_v1_resources_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   38,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

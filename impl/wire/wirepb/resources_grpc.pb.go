@@ -31,6 +31,7 @@ const (
 	ResourceService_SeekGroup_FullMethodName       = "/openmessaging.v1.ResourceService/SeekGroup"
 	ResourceService_DeleteGroup_FullMethodName     = "/openmessaging.v1.ResourceService/DeleteGroup"
 	ResourceService_SetFilter_FullMethodName       = "/openmessaging.v1.ResourceService/SetFilter"
+	ResourceService_CancelDelayed_FullMethodName   = "/openmessaging.v1.ResourceService/CancelDelayed"
 	ResourceService_CreateRoute_FullMethodName     = "/openmessaging.v1.ResourceService/CreateRoute"
 	ResourceService_UpdateRoute_FullMethodName     = "/openmessaging.v1.ResourceService/UpdateRoute"
 	ResourceService_DeleteRoute_FullMethodName     = "/openmessaging.v1.ResourceService/DeleteRoute"
@@ -69,6 +70,8 @@ type ResourceServiceClient interface {
 	DeleteGroup(ctx context.Context, in *DeleteGroupRequest, opts ...grpc.CallOption) (*DeleteGroupResponse, error)
 	// SetFilter lets only matching messages reach the groups of a queue.
 	SetFilter(ctx context.Context, in *SetFilterRequest, opts ...grpc.CallOption) (*SetFilterResponse, error)
+	// CancelDelayed takes back a message that is not due yet.
+	CancelDelayed(ctx context.Context, in *CancelDelayedRequest, opts ...grpc.CallOption) (*CancelDelayedResponse, error)
 	// CreateRoute has messages of one queue copied to another.
 	CreateRoute(ctx context.Context, in *CreateRouteRequest, opts ...grpc.CallOption) (*CreateRouteResponse, error)
 	// UpdateRoute changes target, filter and operators of a route.
@@ -207,6 +210,16 @@ func (c *resourceServiceClient) SetFilter(ctx context.Context, in *SetFilterRequ
 	return out, nil
 }
 
+func (c *resourceServiceClient) CancelDelayed(ctx context.Context, in *CancelDelayedRequest, opts ...grpc.CallOption) (*CancelDelayedResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CancelDelayedResponse)
+	err := c.cc.Invoke(ctx, ResourceService_CancelDelayed_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *resourceServiceClient) CreateRoute(ctx context.Context, in *CreateRouteRequest, opts ...grpc.CallOption) (*CreateRouteResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CreateRouteResponse)
@@ -279,6 +292,8 @@ type ResourceServiceServer interface {
 	DeleteGroup(context.Context, *DeleteGroupRequest) (*DeleteGroupResponse, error)
 	// SetFilter lets only matching messages reach the groups of a queue.
 	SetFilter(context.Context, *SetFilterRequest) (*SetFilterResponse, error)
+	// CancelDelayed takes back a message that is not due yet.
+	CancelDelayed(context.Context, *CancelDelayedRequest) (*CancelDelayedResponse, error)
 	// CreateRoute has messages of one queue copied to another.
 	CreateRoute(context.Context, *CreateRouteRequest) (*CreateRouteResponse, error)
 	// UpdateRoute changes target, filter and operators of a route.
@@ -332,6 +347,9 @@ func (UnimplementedResourceServiceServer) DeleteGroup(context.Context, *DeleteGr
 }
 func (UnimplementedResourceServiceServer) SetFilter(context.Context, *SetFilterRequest) (*SetFilterResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method SetFilter not implemented")
+}
+func (UnimplementedResourceServiceServer) CancelDelayed(context.Context, *CancelDelayedRequest) (*CancelDelayedResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CancelDelayed not implemented")
 }
 func (UnimplementedResourceServiceServer) CreateRoute(context.Context, *CreateRouteRequest) (*CreateRouteResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateRoute not implemented")
@@ -582,6 +600,24 @@ func _ResourceService_SetFilter_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ResourceService_CancelDelayed_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CancelDelayedRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ResourceServiceServer).CancelDelayed(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ResourceService_CancelDelayed_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ResourceServiceServer).CancelDelayed(ctx, req.(*CancelDelayedRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ResourceService_CreateRoute_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CreateRouteRequest)
 	if err := dec(in); err != nil {
@@ -708,6 +744,10 @@ var ResourceService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "SetFilter",
 			Handler:    _ResourceService_SetFilter_Handler,
+		},
+		{
+			MethodName: "CancelDelayed",
+			Handler:    _ResourceService_CancelDelayed_Handler,
 		},
 		{
 			MethodName: "CreateRoute",

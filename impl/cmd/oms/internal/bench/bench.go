@@ -30,11 +30,14 @@ type Config struct {
 	Consumers  int
 	Queues     int
 	Partitions int
-	Groups     int  // consumer groups of each queue that never read
-	Routes     int  // from each queue, each to a queue of its own
-	Keep       int  // per cent of the messages that the filter lets pass
-	Rate       int  // messages a second, 0 for as many as possible
-	Limit      bool // measure a bare Badger loop as well
+	Groups     int // consumer groups of each queue that never read
+	Routes     int // from each queue, each to a queue of its own
+	Keep       int // per cent of the messages that the filter lets pass
+	Rate       int // messages a second, 0 for as many as possible
+	// Delay is that of the messages of a round trip. Those that are published
+	// get delays of Delay to twice as much.
+	Delay time.Duration
+	Limit bool // measure a bare Badger loop as well
 	// Progress, when set, is told how far the measured part is.
 	Progress func(done, total int64)
 }
@@ -194,6 +197,9 @@ func (s *session) messages(n int, queue string) []*om.Message {
 			body[k] = byte(rand.Uint32())
 		}
 		ms[i] = om.NewMessage(queue, body)
+		if s.cfg.Delay > 0 {
+			ms[i].Ext.Delay = s.cfg.Delay + rand.N(s.cfg.Delay)
+		}
 		if s.cfg.Scenario == "filter" {
 			ms[i].Properties[filterProperty] = om.Long(int64(i % 100))
 		}
@@ -318,8 +324,9 @@ func (s *session) consume(ctx context.Context, r *Result) error {
 	return err
 }
 
-// roundtrip measures from the moment a message is due to its handler. Body:
-// its number and when it was due.
+// roundtrip measures from the moment a message is due to its handler: due to be
+// sent, or to be delivered where it has a delay. Body: its number and when it
+// was due to be sent.
 func (s *session) roundtrip(ctx context.Context, r *Result) error {
 	r.Batch = 1
 	s.cfg.Size = max(s.cfg.Size, 16)
@@ -330,6 +337,9 @@ func (s *session) roundtrip(ctx context.Context, r *Result) error {
 	handler := func(_ context.Context, d *om.Delivery) error {
 		number := binary.BigEndian.Uint64(d.Body)
 		due := time.Unix(0, int64(binary.BigEndian.Uint64(d.Body[8:])))
+		if s.cfg.Delay > 0 {
+			due = d.BornAt.Add(s.cfg.Delay)
+		}
 		if seen[number].Swap(true) {
 			duplicates.Add(1)
 			return nil
@@ -362,6 +372,7 @@ func (s *session) roundtrip(ctx context.Context, r *Result) error {
 			break
 		}
 		message := om.NewMessage(s.queues[int(i)%len(s.queues)], template.Body)
+		message.Ext.Delay = s.cfg.Delay
 		binary.BigEndian.PutUint64(message.Body, uint64(i))
 		binary.BigEndian.PutUint64(message.Body[8:], uint64(due.UnixNano()))
 		if err := producer.SendOneway(ctx, message); err != nil {
@@ -372,7 +383,7 @@ func (s *session) roundtrip(ctx context.Context, r *Result) error {
 		select {
 		case <-all:
 		case <-ctx.Done():
-		case <-time.After(30 * time.Second):
+		case <-time.After(s.cfg.Delay + 30*time.Second):
 			err = fmt.Errorf("%d of %d messages did not come back", s.cfg.Messages-received.Load(), s.cfg.Messages)
 		}
 		if err != nil {

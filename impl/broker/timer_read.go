@@ -1,0 +1,186 @@
+package broker
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"sort"
+	"time"
+
+	"github.com/openmessaging/openmessaging-go/impl/chunk"
+	"github.com/openmessaging/openmessaging-go/impl/store"
+)
+
+// dueKey orders the entries of a slot of a second by due time and offset.
+type dueKey uint64
+
+const offsetBits = 48
+
+// newDueKey takes the due time since the slot's start.
+func newDueKey(after, offset int64) dueKey { return dueKey(after)<<offsetBits | dueKey(offset) }
+
+func (k dueKey) after() int64  { return int64(k >> offsetBits) }
+func (k dueKey) offset() int64 { return int64(k & (1<<offsetBits - 1)) }
+
+// insert puts an entry where it belongs, which is mostly the end.
+func (s *slot) insert(k dueKey) {
+	i, _ := slices.BinarySearch(s.due, k)
+	s.due = slices.Insert(s.due, i, k)
+}
+
+// openSlot begins to read a slot: what is cancelled or added from then on is
+// noted in memory.
+type openSlot struct {
+	slot     *slot
+	now      int64
+	withOpen bool // otherwise it is only watched
+
+	readTo, cancelsTo int64
+	ok                bool
+}
+
+func (c *openSlot) apply(b *Broker, tx *transaction) error {
+	t, s := b.timers, c.slot
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.slots[s.slotID] != s || c.withOpen && s.opens() > max(c.now, tx.now) {
+		return nil
+	}
+	c.ok = true
+	if !s.watched {
+		s.watched, s.cancelled = true, make(map[int64]ranges)
+		c.cancelsTo = s.nextCancel
+	}
+	s.open = s.open || c.withOpen
+	c.readTo = s.next
+	return nil
+}
+
+// prepare makes a slot ready to be read and returns the offset to read to; ok is
+// false when there is nothing to do.
+func (s *slot) prepare(ctx context.Context, b *Broker, withOpen bool) (readTo int64, ok bool, err error) {
+	c := &openSlot{slot: s, now: time.Now().UnixMilli(), withOpen: withOpen}
+	if err := b.submit(ctx, c); err != nil || !c.ok {
+		return 0, false, err
+	}
+	if c.cancelsTo == 0 {
+		return c.readTo, true, nil
+	}
+	at, _, ok, err := b.store.Bounds(s.record.Cancels)
+	if err != nil || !ok {
+		return 0, false, err
+	}
+	for at < c.cancelsTo {
+		rec, err := b.store.Read(s.record.Cancels, at)
+		if err != nil {
+			return 0, false, err
+		}
+		b.timers.mu.Lock()
+		for data := rec.Data; len(data) >= cancelSize; data = data[cancelSize:] {
+			s.cancel(int64(binary.BigEndian.Uint64(data[1:])), int64(binary.BigEndian.Uint32(data[9:])))
+		}
+		b.timers.mu.Unlock()
+		at = rec.End()
+	}
+	return c.readTo, true, nil
+}
+
+// slotBegin returns the first offset of a slot that can be read: retention drops
+// what was exposed.
+func (b *Broker) slotBegin(s *slot) (int64, error) {
+	begin, _, _, err := b.store.Bounds(s.record.Log)
+	b.timers.mu.Lock()
+	defer b.timers.mu.Unlock()
+	return max(begin, s.record.Begin), err
+}
+
+// slotReader reads entries of a slot by offset. What fits stays in memory.
+type slotReader struct {
+	log     uint64
+	records []store.Record // ascending; those that did not fit have no data
+	bytes   int
+	last    store.Record
+}
+
+// readerBytes bounds what a reader keeps.
+const readerBytes = 16 << 20
+
+// entry returns the entry at an offset.
+func (r *slotReader) entry(st *store.Store, offset int64) (entry, error) {
+	rec, err := r.record(st, offset)
+	if err != nil {
+		return entry{}, err
+	}
+	rest := rec.Data
+	for at := rec.Base; ; at++ {
+		var e entry
+		if e, rest, err = parseEntry(rest); err != nil || at == offset {
+			return e, err
+		}
+	}
+}
+
+// record returns the record that holds an offset.
+func (r *slotReader) record(st *store.Store, offset int64) (store.Record, error) {
+	if r.last.Base <= offset && offset < r.last.End() {
+		return r.last, nil
+	}
+	i := sort.Search(len(r.records), func(i int) bool { return r.records[i].End() > offset })
+	if i < len(r.records) && r.records[i].Base <= offset && r.records[i].Data != nil {
+		r.last = r.records[i]
+		return r.last, nil
+	}
+	rec, err := st.Read(r.log, offset)
+	if err != nil {
+		return store.Record{}, err
+	}
+	r.last = rec
+	if r.bytes+len(rec.Data) <= readerBytes && (i == len(r.records) || r.records[i].Base > offset) {
+		r.records = slices.Insert(r.records, i, rec)
+		r.bytes += len(rec.Data)
+	}
+	return rec, nil
+}
+
+// CheckRecord tells whether a record of a log can be decoded, for checking a
+// store.
+func CheckRecord(_ uint64, r store.Record) error {
+	n := 0
+	for data := r.Data; len(data) > 0; {
+		switch data[0] {
+		case entryChunk:
+			e, rest, err := parseEntry(data)
+			if err != nil {
+				return err
+			}
+			if _, err := checkChunk(e.chunk); err != nil {
+				return err
+			}
+			n, data = n+1, rest
+		case entryCancel:
+			if len(data) < cancelSize {
+				return fmt.Errorf("%w: %d bytes are no cancellation", store.ErrCorrupt, len(data))
+			}
+			n, data = n+1, data[cancelSize:]
+		default:
+			h, err := checkChunk(data)
+			if err != nil {
+				return err
+			}
+			n, data = n+h.Count, data[h.Size:]
+		}
+	}
+	if n != r.Count {
+		return fmt.Errorf("%w: %d messages where the record says %d", store.ErrCorrupt, n, r.Count)
+	}
+	return nil
+}
+
+func checkChunk(data []byte) (chunk.Header, error) {
+	h, err := chunk.Parse(data)
+	if err == nil {
+		_, err = chunk.Validate(data, h)
+	}
+	return h, err
+}
