@@ -34,11 +34,11 @@ func newSender(c *conn) *sender {
 	return &sender{
 		conn: c, turn: make(chan struct{}, 1), unanswered: semaphore.NewWeighted(most), most: most,
 		encoder: batch.NewEncoder(batch.Limits{
-			Body: int(c.limits.GetMaxBody()), Properties: int(c.limits.GetMaxProperties()), Header: int(c.limits.GetMaxHeader()),
+			Limits:          spi.Limits{Body: int(c.limits.GetMaxBody()), Properties: int(c.limits.GetMaxProperties()), Header: int(c.limits.GetMaxHeader())},
 			ChunkMessages:   int(c.limits.GetMaxChunkMessages()),
 			Delay:           time.Duration(c.limits.GetMaxDelay()) * time.Millisecond,
 			DelayedMessages: int(c.limits.GetMaxDelayedMessages()), DelayedBytes: int(c.limits.GetMaxDelayedBytes()),
-		}),
+		}, c.capabilities),
 	}
 }
 
