@@ -16,7 +16,12 @@ type QoS int8
 const (
 	AtLeastOnce QoS = 0 // delivered at least once; the default (R018, R019)
 	AtMostOnce  QoS = 1 // never delivered twice (capability CapQoS1, R020)
-	ExactlyOnce QoS = 2 // takes effect once (capability CapQoS2, R021)
+	// ExactlyOnce takes effect once (capability CapQoS2, R021): a Send stores the
+	// message once however often it is tried on the way, and only the last
+	// delivery can be acknowledged. A Send that fails by timeout may or may not
+	// have stored it, and a handler whose acknowledgement is refused must undo
+	// what it did.
+	ExactlyOnce QoS = 2
 )
 
 // String returns the name of the quality, for example "at-least-once".

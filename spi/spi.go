@@ -45,6 +45,18 @@ type Config struct {
 	Logger *slog.Logger
 }
 
+// Secrets asks for the credentials. They are empty where the user gave none, and
+// name the URL's account where they name no other and bring no token.
+func (c Config) Secrets(ctx context.Context) (s Credentials, err error) {
+	if c.Credentials != nil {
+		s, err = c.Credentials(ctx)
+	}
+	if s.AccountID == "" && s.Token == "" {
+		s.AccountID = c.URL.Account
+	}
+	return s, err
+}
+
 // Credentials are the secrets of an account. Printed or logged they show the
 // AccountID only (G39).
 type Credentials struct {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -154,6 +155,74 @@ func TestG39_credentials_do_not_show(t *testing.T) {
 	} {
 		if strings.Contains(shown, c.AccountKey) || strings.Contains(shown, c.Token) || !strings.Contains(shown, "alice") {
 			t.Errorf("shown as %s", shown)
+		}
+	}
+}
+
+func TestParseOptions(t *testing.T) {
+	for options, part := range map[string]string{
+		"n=1":        "",
+		"n=3&on=1":   "",
+		"m=3":        "no such option: m; there are: n, on",
+		"n=three":    "n=three: parse error; it is how many",
+		"n=3&n=4":    "the option n occurs 2 times",
+		"on=perhaps": "on=perhaps: parse error",
+	} {
+		u, err := om.ParseURL("oms:x://a/r?" + options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		set := flag.NewFlagSet("x", flag.ContinueOnError)
+		n, on := set.Int("n", 1, "how many"), set.Bool("on", false, "whether")
+		err = spi.ParseOptions(u, set)
+		switch {
+		case part != "" && (!errors.Is(err, om.CodeMalformedURL) || !strings.Contains(err.Error(), part)):
+			t.Errorf("%q: %v", options, err)
+		case part == "" && (err != nil || *on != (*n == 3)):
+			t.Errorf("%q: n %d, on %t, %v", options, *n, *on, err)
+		}
+	}
+}
+
+func TestR028_refuse(t *testing.T) {
+	for needs, ask := range map[om.Capability]func(*om.Message){
+		om.CapDelay:       func(m *om.Message) { m.Ext.Delay = 1 },
+		om.CapExpire:      func(m *om.Message) { m.Ext.ExpireAt = om.ExpireAfter(time.Hour) },
+		om.CapPriority:    func(m *om.Message) { m.Ext.Priority = 10 },
+		om.CapQoS1:        func(m *om.Message) { m.QoS = om.AtMostOnce },
+		om.CapQoS2:        func(m *om.Message) { m.QoS = om.ExactlyOnce },
+		om.CapCompression: func(m *om.Message) { m.Compression = "gzip" },
+		om.CapPartitions:  func(m *om.Message) { m.Ext.Partition = om.Some(int32(0)) },
+		om.CapExtIDs:      func(m *om.Message) { m.Ext.TraceID = "t" },
+		om.CapNested:      func(m *om.Message) { m.Properties["o"] = om.Object(om.Properties{}) },
+	} {
+		m := om.NewMessage("q", nil)
+		m.Properties["n"], m.Ext.Priority = om.Long(1), 11 // which counts as none
+		if err := spi.Refuse("send", m, nil); err != nil {
+			t.Errorf("asks for nothing: %v", err)
+		}
+		ask(m)
+		if err := spi.Refuse("send", m, om.Capabilities{"other"}); !errors.Is(err, om.ErrUnsupported) || !strings.Contains(err.Error(), string(needs)) {
+			t.Errorf("asks for %s: %v", needs, err)
+		}
+		if err := spi.Refuse("send", m, om.Capabilities{"other", needs}); err != nil {
+			t.Errorf("%s is declared: %v", needs, err)
+		}
+	}
+}
+
+func TestR026_limits(t *testing.T) {
+	m := om.NewMessage("q", []byte("12345"))
+	m.Properties["k"], m.Ext.MessageKey = om.String("value"), "12345"
+	size := m.Properties.Size()
+	for _, l := range []spi.Limits{{}, {Body: 5, Properties: size, Header: 6}} {
+		if err := l.Check("send", m); err != nil {
+			t.Errorf("within %+v: %v", l, err)
+		}
+	}
+	for code, l := range map[om.Code]spi.Limits{om.CodeBodyTooLarge: {Body: 4}, om.CodePropertiesTooLarge: {Properties: size - 1}, om.CodeHeaderTooLarge: {Header: 5}} {
+		if err := l.Check("send", m); !errors.Is(err, code) {
+			t.Errorf("over %+v: %v", l, err)
 		}
 	}
 }

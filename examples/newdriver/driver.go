@@ -1,18 +1,19 @@
 // Package newdriver is a complete driver over a Go map: the mandatory methods
-// of package spi and nothing else. Copy it to begin a driver of your own; the
-// guide is docs/writing-a-driver.md.
+// of package spi and what comes for nothing with package lease. Copy it to begin
+// a driver of your own; the guide is docs/writing-a-driver.md.
 package newdriver
 
 import (
 	"context"
+	"flag"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"time"
 
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 	"github.com/openmessaging/openmessaging-go/spi"
+	"github.com/openmessaging/openmessaging-go/spi/lease"
 )
 
 // System is a messaging system in memory, and the driver to it. Make it with New.
@@ -27,11 +28,13 @@ type queue struct {
 	groups   map[string][]state // how far each group is, by the message's place
 }
 
-type state struct {
-	settled  bool
-	delivery int
-	until    time.Time // the end of the lease
-}
+type state int
+
+const (
+	free state = iota
+	delivered
+	acknowledged
+)
 
 // New returns a system without queues.
 func New() *System { return &System{queues: map[string]*queue{}, changed: make(chan struct{})} }
@@ -48,12 +51,12 @@ func (s *System) Info() spi.Info {
 	return spi.Info{Name: "newdriver", Version: "0.1.0", SpecVersion: om.SpecVersion}
 }
 
-// Open refuses options: they may be mistyped.
+// Open knows no options and refuses all: they may be mistyped.
 func (s *System) Open(ctx context.Context, cfg spi.Config) (spi.Conn, error) {
-	if len(cfg.URL.Options) > 0 {
-		return nil, om.NewError(om.CodeMalformedURL, "open", cfg.URL.String(), "there are no options")
+	if err := spi.ParseOptions(cfg.URL, new(flag.FlagSet)); err != nil {
+		return nil, err
 	}
-	return s.endpoint(), ctx.Err()
+	return &conn{s: s}, ctx.Err()
 }
 
 // tell wakes everybody who waits for messages. The caller holds s.mu.
@@ -62,96 +65,78 @@ func (s *System) tell() {
 	s.changed = make(chan struct{})
 }
 
-// endpoint is a connection, a sender, or a part of a receiver.
-type endpoint struct {
-	s    *System
-	life context.Context
-	end  context.CancelFunc
-	made []func(context.Context) error // closes what was made; guarded by s.mu
+// conn implements spi.Conn.
+type conn struct {
+	spi.Life
+	s *System
 }
 
-func (s *System) endpoint() *endpoint {
-	e := &endpoint{s: s}
-	e.life, e.end = context.WithCancel(context.Background())
-	return e
-}
+// Capabilities declares what comes with lease.Keeper. To declare nothing at all
+// conforms, too.
+func (c *conn) Capabilities() om.Capabilities { return om.Capabilities{om.CapLease, om.CapNack} }
 
-// enter locks the system for a call, unless its context or endpoint has ended.
-func (e *endpoint) enter(ctx context.Context, op string) error {
-	err := ctx.Err()
-	if e.life.Err() != nil {
-		err = om.NewError(om.CodeClosed, op, "", "it was closed")
-	}
-	if err == nil {
-		e.s.mu.Lock()
-	}
-	return err
-}
+func (c *conn) Close(ctx context.Context) error { return c.End(ctx, nil) }
 
-func (e *endpoint) Close(ctx context.Context) error {
-	e.end()
-	e.s.mu.Lock()
-	made := e.made
-	e.s.mu.Unlock()
-	for _, end := range made {
-		_ = end(ctx)
-	}
-	return nil
-}
-
-// Capabilities declares nothing: that is a conforming driver, too.
-func (e *endpoint) Capabilities() om.Capabilities { return nil }
-
-func (e *endpoint) NewSender(ctx context.Context, _ spi.SenderConfig) (spi.Sender, error) {
-	if err := e.enter(ctx, "new sender"); err != nil {
+func (c *conn) NewSender(ctx context.Context, _ spi.SenderConfig) (spi.Sender, error) {
+	if err := c.Begin(ctx, "new sender", ""); err != nil {
 		return nil, err
 	}
-	defer e.s.mu.Unlock()
-	sender := e.s.endpoint()
-	e.made = append(e.made, sender.Close)
-	return sender, nil
+	x := &sender{c: c}
+	return x, c.Own(x)
 }
 
-func (e *endpoint) NewReceiver(ctx context.Context, cfg spi.ReceiverConfig) (spi.Receiver, error) {
-	if err := e.enter(ctx, "new receiver"); err != nil {
+func (c *conn) NewReceiver(ctx context.Context, cfg spi.ReceiverConfig) (spi.Receiver, error) {
+	if err := c.Begin(ctx, "bind", cfg.Queue); err != nil {
 		return nil, err
 	}
-	defer e.s.mu.Unlock()
-	q, ok := e.s.queues[cfg.Queue]
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	q, ok := c.s.queues[cfg.Queue]
 	if !ok {
 		return nil, om.NewError(om.CodeDestinationNotFound, "bind", cfg.Queue, "no queue has that name")
 	}
 	if _, known := q.groups[cfg.Group]; !known && cfg.Start.IsEnd() {
-		q.groups[cfg.Group] = slices.Repeat([]state{{settled: true}}, len(q.messages))
+		q.groups[cfg.Group] = slices.Repeat([]state{acknowledged}, len(q.messages))
 	}
-	r := &receiver{e.s.endpoint(), q, cfg, map[int]int{}}
-	e.made = append(e.made, r.Close)
-	return r, nil
+	r := &receiver{c: c, q: q, group: cfg.Group}
+	r.Init(r, lease.Config{Queue: cfg.Queue, Lease: cfg.Lease})
+	return r, c.Own(r)
 }
 
-func (e *endpoint) Send(ctx context.Context, ms []*om.Message) ([]spi.Outcome, error) {
-	if err := e.enter(ctx, "send"); err != nil {
+// sender implements spi.Sender.
+type sender struct {
+	spi.Life
+	c *conn
+}
+
+func (x *sender) Close(ctx context.Context) error {
+	x.c.Disown(x)
+	return x.End(ctx, nil)
+}
+
+func (x *sender) Send(ctx context.Context, ms []*om.Message) ([]spi.Outcome, error) {
+	if err := x.Begin(ctx, "send", ""); err != nil {
 		return nil, err
 	}
-	defer e.s.mu.Unlock()
+	x.c.s.mu.Lock()
+	defer x.c.s.mu.Unlock()
 	outs := make([]spi.Outcome, len(ms))
 	for i, m := range ms {
-		outs[i] = e.s.store(m)
+		outs[i] = x.c.store(m)
 	}
-	e.s.tell()
+	x.c.s.tell()
 	return outs, nil
 }
 
 // store stores a copy of m: the message belongs to the caller.
-func (s *System) store(m *om.Message) (out spi.Outcome) {
-	q := s.queues[m.Destination]
-	switch e := m.Ext; {
+func (c *conn) store(m *om.Message) (out spi.Outcome) {
+	q := c.s.queues[m.Destination]
+	refused := spi.Refuse("send", m, c.Capabilities())
+	switch {
 	case q == nil:
 		out.Err = om.NewError(om.CodeDestinationNotFound, "send", m.Destination, "no queue has that name")
-	case m.QoS != om.AtLeastOnce, m.Compression != "", e.Delay != 0, !e.ExpireAt.IsZero(), e.Priority != 0, !e.Partition.IsZero(),
-		e.CorrelationID != "", e.MessageKey != "", e.TraceID != "",
-		slices.ContainsFunc(slices.Collect(maps.Values(m.Properties)), func(v om.Value) bool { return v.Kind() == om.KindObject }):
-		out.Err = om.NewError(om.CodeUnsupported, "send", m.Destination, "the message asks for what this driver does not declare")
+	case refused != nil:
+		out.Err = refused
 	default:
 		m = m.Clone()
 		if m.Properties == nil {
@@ -164,86 +149,58 @@ func (s *System) store(m *om.Message) (out spi.Outcome) {
 	return out
 }
 
-// receiver implements spi.Receiver.
+// receiver implements lease.System; spi.Receiver, spi.Nacker and spi.Leaser are
+// the Keeper's. A delivery is named by the message's place.
 type receiver struct {
-	*endpoint
-	q   *queue
-	cfg spi.ReceiverConfig
-	out map[int]int // place → delivery, of what it was given
+	lease.Keeper[int]
+	c     *conn
+	q     *queue
+	group string
 }
 
-// receipt holds the number of its delivery: an old one is told from a new one.
-type receipt struct{ place, delivery int }
+func (r *receiver) Close(ctx context.Context) error {
+	r.c.Disown(r)
+	return r.Keeper.Close(ctx)
+}
 
-func (r *receiver) Receive(ctx context.Context, max int) ([]spi.Received, error) {
-	for {
-		if err := r.enter(ctx, "receive"); err != nil {
-			return nil, err
+func (r *receiver) Fetch(ctx context.Context, limit int) error {
+	for came := 0; ; {
+		r.c.s.mu.Lock()
+		states := append(r.q.groups[r.group], make([]state, len(r.q.messages)-len(r.q.groups[r.group]))...)
+		r.q.groups[r.group] = states
+		for i := 0; i < len(states) && came < limit; i++ {
+			if states[i] == free {
+				came, states[i] = came+1, delivered
+				r.Arrive(i, spi.Received{Message: r.q.messages[i].Clone(), Partition: -1, Offset: -1}, nil)
+			}
 		}
-		got, next := r.take(max)
-		changed := r.s.changed
-		r.s.mu.Unlock()
-		if len(got) > 0 {
-			return got, nil
+		changed := r.c.s.changed
+		r.c.s.mu.Unlock()
+		if came > 0 {
+			return nil
 		}
 		select {
 		case <-changed:
-		case <-time.After(next): // the lease of somebody ends
 		case <-ctx.Done():
-		case <-r.life.Done():
+			return ctx.Err()
 		}
 	}
 }
 
-// take leases what is free, or tells how long to wait. The caller holds s.mu.
-func (r *receiver) take(max int) (got []spi.Received, next time.Duration) {
-	now, next := time.Now(), time.Hour
-	states := append(r.q.groups[r.cfg.Group], make([]state, len(r.q.messages)-len(r.q.groups[r.cfg.Group]))...)
-	r.q.groups[r.cfg.Group] = states
-	for i := range states {
-		st := &states[i]
-		switch {
-		case st.settled || len(got) == max:
-		case st.until.After(now):
-			next = min(next, st.until.Sub(now))
-		default:
-			st.delivery++
-			st.until = now.Add(r.cfg.Lease)
-			r.out[i] = st.delivery
-			got = append(got, spi.Received{Message: r.q.messages[i].Clone(), Receipt: receipt{i, st.delivery}, Partition: -1, Offset: -1, LeaseUntil: st.until})
+func (r *receiver) Tell(_ context.Context, what om.Action, ds []*lease.Delivery[int], delay time.Duration) []error {
+	next := map[om.Action]state{om.Ack: acknowledged, om.Nack: free, om.Extend: delivered}[what]
+	set := func() {
+		r.c.s.mu.Lock()
+		defer r.c.s.mu.Unlock()
+		for _, d := range ds {
+			r.q.groups[r.group][d.Handle] = next
 		}
+		r.c.s.tell()
 	}
-	return got, next
-}
-
-func (r *receiver) Ack(ctx context.Context, receipts []spi.Receipt) ([]error, error) {
-	if err := r.enter(ctx, "ack"); err != nil {
-		return nil, err
+	if delay > 0 {
+		time.AfterFunc(delay, set)
+	} else {
+		set()
 	}
-	defer r.s.mu.Unlock()
-	errs := make([]error, len(receipts))
-	for i, v := range receipts {
-		rc := v.(receipt)
-		st := &r.q.groups[r.cfg.Group][rc.place]
-		if ended := st.delivery != rc.delivery || !st.until.After(time.Now()); ended && !st.settled {
-			errs[i] = om.NewError(om.CodeStaleReceipt, "ack", r.cfg.Queue, "the lease has ended")
-			continue
-		}
-		st.settled = true
-	}
-	return errs, nil
-}
-
-// Close gives back what was not acknowledged.
-func (r *receiver) Close(ctx context.Context) error {
-	_ = r.endpoint.Close(ctx)
-	r.s.mu.Lock()
-	defer r.s.mu.Unlock()
-	for i, delivery := range r.out {
-		if st := &r.q.groups[r.cfg.Group][i]; st.delivery == delivery {
-			st.until = time.Time{}
-		}
-	}
-	r.s.tell()
-	return nil
+	return make([]error, len(ds))
 }

@@ -196,6 +196,7 @@ func TestRestoreRefusesWhatDoesNotFit(t *testing.T) {
 		"entries":              edit(1, `"entries":`, `"entries":1`),
 		"another bucket":       edit(1, `"bucket":0`, `"bucket":1`),
 		"a negative bucket":    edit(1, `"bucket":0`, `"bucket":-1`),
+		"a long text":          with(0, file{fileAbout, append(bytes.Clone(files[0].data), bytes.Repeat([]byte(" "), maxJSON)...)}),
 		"a part without lines": with(1, file{files[1].name, nil}),
 	} {
 		refused(t, what, pack(t, changed, true), ErrDamaged)

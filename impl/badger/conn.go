@@ -2,7 +2,7 @@ package badger
 
 import (
 	"context"
-	"sync"
+	"errors"
 
 	"github.com/openmessaging/openmessaging-go/impl/broker"
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
@@ -12,45 +12,28 @@ import (
 // conn implements spi.Conn, spi.Admin, spi.Describer, spi.Seeker, spi.Streamer,
 // spi.Filterer, spi.Router, spi.Pinger and spi.Asser.
 type conn struct {
+	spi.Life
 	broker       *broker.Broker
 	capabilities om.Capabilities
 	release      func() error
-
-	mu        sync.Mutex
-	receivers map[*receiver]bool
-	ended     bool
-	closed    chan struct{} // closed with the connection
-	closeErr  error
 }
 
 func newConn(b *broker.Broker, release func() error) *conn {
-	return &conn{
-		broker: b, capabilities: b.Capabilities(), release: release,
-		receivers: make(map[*receiver]bool), closed: make(chan struct{}),
-	}
-}
-
-// begin checks that an operation may begin.
-func (c *conn) begin(ctx context.Context, op, resource string) error {
-	select {
-	case <-c.closed:
-		return om.NewError(om.CodeClosed, op, resource, "the connection is closed")
-	default:
-		return ctx.Err()
-	}
+	return &conn{broker: b, capabilities: b.Capabilities(), release: release}
 }
 
 func (c *conn) Capabilities() om.Capabilities { return c.capabilities }
 
 func (c *conn) NewSender(ctx context.Context, _ spi.SenderConfig) (spi.Sender, error) {
-	if err := c.begin(ctx, "new sender", ""); err != nil {
+	if err := c.Begin(ctx, "new sender", ""); err != nil {
 		return nil, err
 	}
-	return newSender(c), nil
+	s := newSender(c)
+	return s, c.Own(s)
 }
 
 func (c *conn) NewReceiver(ctx context.Context, cfg spi.ReceiverConfig) (spi.Receiver, error) {
-	if err := c.begin(ctx, "bind", cfg.Queue); err != nil {
+	if err := c.Begin(ctx, "bind", cfg.Queue); err != nil {
 		return nil, err
 	}
 	br, err := c.broker.NewReceiver(ctx, broker.ReceiverConfig(cfg))
@@ -58,40 +41,16 @@ func (c *conn) NewReceiver(ctx context.Context, cfg spi.ReceiverConfig) (spi.Rec
 		return nil, err
 	}
 	r := &receiver{conn: c, broker: br, queue: cfg.Queue}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ended {
-		_ = br.Close(ctx)
-		return nil, om.NewError(om.CodeClosed, "bind", cfg.Queue, "the connection is closed")
+	if err := c.Own(r); err != nil {
+		return nil, errors.Join(err, br.Close(ctx))
 	}
-	c.receivers[r] = true
 	return r, nil
 }
 
-func (c *conn) Close(ctx context.Context) error {
-	c.mu.Lock()
-	if c.ended {
-		c.mu.Unlock()
-		<-c.closed
-		return c.closeErr
-	}
-	c.ended = true
-	receivers := c.receivers
-	c.mu.Unlock()
-	for r := range receivers {
-		if err := r.broker.Close(ctx); err != nil && c.closeErr == nil && c.broker.Err() == nil {
-			c.closeErr = err
-		}
-	}
-	if err := c.release(); err != nil {
-		c.closeErr = err
-	}
-	close(c.closed)
-	return c.closeErr
-}
+func (c *conn) Close(ctx context.Context) error { return c.End(ctx, c.release) }
 
 func (c *conn) Ping(ctx context.Context) error {
-	if err := c.begin(ctx, "ping", ""); err != nil {
+	if err := c.Begin(ctx, "ping", ""); err != nil {
 		return err
 	}
 	return c.broker.Ping(ctx)
@@ -107,35 +66,35 @@ func (c *conn) As(target any) bool {
 }
 
 func (c *conn) CreateNamespace(ctx context.Context, name string) error {
-	if err := c.begin(ctx, "create namespace", name); err != nil {
+	if err := c.Begin(ctx, "create namespace", name); err != nil {
 		return err
 	}
 	return c.broker.CreateNamespace(ctx, name)
 }
 
 func (c *conn) DeleteNamespace(ctx context.Context, name string) error {
-	if err := c.begin(ctx, "delete namespace", name); err != nil {
+	if err := c.Begin(ctx, "delete namespace", name); err != nil {
 		return err
 	}
 	return c.broker.DeleteNamespace(ctx, name)
 }
 
 func (c *conn) Namespaces(ctx context.Context) ([]string, error) {
-	if err := c.begin(ctx, "list namespaces", ""); err != nil {
+	if err := c.Begin(ctx, "list namespaces", ""); err != nil {
 		return nil, err
 	}
 	return c.broker.Namespaces(), nil
 }
 
 func (c *conn) CreateQueue(ctx context.Context, q om.QueueConfig) error {
-	if err := c.begin(ctx, "create queue", q.Name); err != nil {
+	if err := c.Begin(ctx, "create queue", q.Name); err != nil {
 		return err
 	}
 	return c.broker.CreateQueue(ctx, q)
 }
 
 func (c *conn) DeleteQueue(ctx context.Context, name string) error {
-	if err := c.begin(ctx, "delete queue", name); err != nil {
+	if err := c.Begin(ctx, "delete queue", name); err != nil {
 		return err
 	}
 	return c.broker.DeleteQueue(ctx, name)
@@ -150,14 +109,14 @@ func (c *conn) Queue(ctx context.Context, name string) (om.QueueConfig, error) {
 }
 
 func (c *conn) queue(ctx context.Context, op, name string) (*broker.Queue, error) {
-	if err := c.begin(ctx, op, name); err != nil {
+	if err := c.Begin(ctx, op, name); err != nil {
 		return nil, err
 	}
 	return c.broker.Queue(op, name)
 }
 
 func (c *conn) Queues(ctx context.Context, namespace string) ([]om.QueueConfig, error) {
-	if err := c.begin(ctx, "list queues", namespace); err != nil {
+	if err := c.Begin(ctx, "list queues", namespace); err != nil {
 		return nil, err
 	}
 	queues, err := c.broker.Queues(namespace)
@@ -172,7 +131,7 @@ func (c *conn) Queues(ctx context.Context, namespace string) ([]om.QueueConfig, 
 }
 
 func (c *conn) DeleteGroup(ctx context.Context, queue, group string) error {
-	if err := c.begin(ctx, "delete group", queue); err != nil {
+	if err := c.Begin(ctx, "delete group", queue); err != nil {
 		return err
 	}
 	return c.broker.DeleteGroup(ctx, queue, group)
@@ -195,7 +154,7 @@ func (c *conn) Groups(ctx context.Context, queue string) ([]om.GroupInfo, error)
 }
 
 func (c *conn) SeekGroup(ctx context.Context, queue, group string, p om.Position) error {
-	if err := c.begin(ctx, "seek", queue); err != nil {
+	if err := c.Begin(ctx, "seek", queue); err != nil {
 		return err
 	}
 	return c.broker.SeekGroup(ctx, queue, group, p)
@@ -230,42 +189,42 @@ func (c *conn) Await(ctx context.Context, queue string, partition int32, offset 
 }
 
 func (c *conn) CancelDelayed(ctx context.Context, queue, messageID string) error {
-	if err := c.begin(ctx, "cancel", queue); err != nil {
+	if err := c.Begin(ctx, "cancel", queue); err != nil {
 		return err
 	}
 	return c.broker.CancelDelayed(ctx, queue, messageID)
 }
 
 func (c *conn) SetFilter(ctx context.Context, queue string, f om.Filter) error {
-	if err := c.begin(ctx, "set filter", queue); err != nil {
+	if err := c.Begin(ctx, "set filter", queue); err != nil {
 		return err
 	}
 	return c.broker.SetFilter(ctx, queue, f)
 }
 
 func (c *conn) CreateRoute(ctx context.Context, r om.RouteConfig) error {
-	if err := c.begin(ctx, "create route", r.Name); err != nil {
+	if err := c.Begin(ctx, "create route", r.Name); err != nil {
 		return err
 	}
 	return c.broker.CreateRoute(ctx, r)
 }
 
 func (c *conn) UpdateRoute(ctx context.Context, r om.RouteConfig) error {
-	if err := c.begin(ctx, "update route", r.Name); err != nil {
+	if err := c.Begin(ctx, "update route", r.Name); err != nil {
 		return err
 	}
 	return c.broker.UpdateRoute(ctx, r)
 }
 
 func (c *conn) DeleteRoute(ctx context.Context, name string) error {
-	if err := c.begin(ctx, "delete route", name); err != nil {
+	if err := c.Begin(ctx, "delete route", name); err != nil {
 		return err
 	}
 	return c.broker.DeleteRoute(ctx, name)
 }
 
 func (c *conn) Routes(ctx context.Context) ([]om.RouteConfig, error) {
-	if err := c.begin(ctx, "list routes", ""); err != nil {
+	if err := c.Begin(ctx, "list routes", ""); err != nil {
 		return nil, err
 	}
 	return c.broker.Routes(), nil

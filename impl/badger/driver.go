@@ -19,12 +19,12 @@ package badger
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -58,7 +58,7 @@ func (Driver) Open(ctx context.Context, cfg spi.Config) (spi.Conn, error) {
 	}
 	opts, err := parseOptions(cfg.URL)
 	if err != nil {
-		return nil, om.NewError(om.CodeMalformedURL, "open", cfg.URL.String(), "%w", err)
+		return nil, err
 	}
 	b, release, err := brokers.acquire(brokerKey(cfg.URL, opts), opts, cfg.Logger)
 	if err != nil {
@@ -68,59 +68,47 @@ func (Driver) Open(ctx context.Context, cfg spi.Config) (spi.Conn, error) {
 }
 
 func parseOptions(u om.URL) (o store.Options, err error) {
-	if len(u.Hosts) != 1 || u.Account != "" {
-		return o, fmt.Errorf("the broker is in this process: one host and no account, as in oms:badger://local/%s?path=./data", u.Region)
+	options := flag.NewFlagSet("badger", flag.ContinueOnError)
+	options.StringVar(&o.Path, "path", "", "the folder")
+	options.BoolVar(&o.Memory, "memory", false, "true to keep everything in memory")
+	options.Func("retain_bytes", "about how much the store may take up, such as 10GB", atLeast(&o.RetainBytes, store.MinRetainBytes))
+	options.DurationVar(&o.RetainAge, "retain_age", 0, "how long messages are kept, such as 168h")
+	options.Func("reserve", "the free space on disk below which sends are refused, such as 256MiB", atLeast(&o.Reserve, minReserve))
+	if err := spi.ParseOptions(u, options); err != nil {
+		return o, err
 	}
-	for key, values := range u.Options {
-		if len(values) != 1 {
-			return o, fmt.Errorf("the option %s occurs %d times", key, len(values))
-		}
-		if err := setOption(&o, key, values[0]); err != nil {
-			return o, fmt.Errorf("%s=%s: %w", key, values[0], err)
-		}
+	switch {
+	case len(u.Hosts) != 1 || u.Account != "":
+		err = fmt.Errorf("the broker is in this process: one host and no account, as in oms:badger://local/%s?path=./data", u.Region)
+	case u.Options.Has("path") && o.Path == "":
+		err = fmt.Errorf("the folder has no name")
+	case u.Options.Has("retain_age") && o.RetainAge < time.Minute:
+		err = fmt.Errorf("retain_age=%v: the least is 1m", o.RetainAge)
+	case o.Memory == (o.Path != ""):
+		err = fmt.Errorf("say either path=DIR or memory=true")
 	}
-	if o.Memory == (o.Path != "") {
-		return o, fmt.Errorf("say either path=DIR or memory=true")
+	if err != nil {
+		err = om.NewError(om.CodeMalformedURL, "open", u.String(), "%w", err)
 	}
-	return o, nil
-}
-
-func setOption(o *store.Options, key, value string) (err error) {
-	switch key {
-	case "path":
-		if value == "" {
-			return fmt.Errorf("the folder has no name")
-		}
-		o.Path = value
-	case "memory":
-		o.Memory, err = strconv.ParseBool(value)
-	case "retain_bytes":
-		if o.RetainBytes, err = parseBytes(value); err == nil && o.RetainBytes < store.MinRetainBytes {
-			err = fmt.Errorf("the least is %s", humanize.IBytes(store.MinRetainBytes))
-		}
-	case "retain_age":
-		if o.RetainAge, err = time.ParseDuration(value); err == nil && o.RetainAge < time.Minute {
-			err = fmt.Errorf("the least is 1m")
-		}
-	case "reserve":
-		if o.Reserve, err = parseBytes(value); err == nil && o.Reserve < minReserve {
-			err = fmt.Errorf("the least is %s", humanize.IBytes(minReserve))
-		}
-	default:
-		err = fmt.Errorf("no such option; there are path, memory, retain_bytes, retain_age, reserve")
-	}
-	return err
+	return o, err
 }
 
 // minReserve covers what the store writes on its own: see store.Room.
 const minReserve = 128 << 20
 
-func parseBytes(s string) (int64, error) {
-	n, err := humanize.ParseBytes(s)
-	if err != nil || n > 1<<60 {
-		return 0, fmt.Errorf("not a size such as 500MB or 10GiB")
+// atLeast sets *n to a size that is not below least.
+func atLeast(n *int64, least uint64) func(string) error {
+	return func(size string) error {
+		v, err := humanize.ParseBytes(size)
+		if err != nil || v > 1<<60 {
+			return fmt.Errorf("not a size such as 500MB or 10GiB")
+		}
+		if v < least {
+			return fmt.Errorf("the least is %s", humanize.IBytes(least))
+		}
+		*n = int64(v)
+		return nil
 	}
-	return int64(n), nil
 }
 
 // brokerKey names what access points share. It makes the folder, because a

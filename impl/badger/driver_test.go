@@ -96,7 +96,7 @@ func TestG40_capability_honest(t *testing.T) {
 		if !power[spi.Asser](t, c).As(&b) || b == nil || power[spi.Asser](t, c).As(new(int)) {
 			t.Error("As")
 		}
-		for _, undeclared := range []om.Capability{om.CapRequestReply, om.CapTransaction, om.CapQoS2} {
+		for _, undeclared := range []om.Capability{om.CapRequestReply, om.CapTransaction} {
 			if caps.Has(undeclared) {
 				t.Errorf("%s is declared", undeclared)
 			}
@@ -107,7 +107,6 @@ func TestG40_capability_honest(t *testing.T) {
 func TestR028_unsupported_is_said_per_message(t *testing.T) {
 	c := withQueue(t, memory, 2)
 	for name, change := range map[string]func(*om.Message){
-		"qos":         func(m *om.Message) { m.QoS = om.ExactlyOnce },
 		"compression": func(m *om.Message) { m.Compression = "lz4" },
 	} {
 		bad := message(name)

@@ -17,7 +17,7 @@ type receiver struct {
 }
 
 func (r *receiver) Receive(ctx context.Context, limit int) ([]spi.Received, error) {
-	if err := r.conn.begin(ctx, "receive", r.queue); err != nil {
+	if err := r.conn.Begin(ctx, "receive", r.queue); err != nil {
 		return nil, err
 	}
 	spans, err := r.broker.Receive(ctx, min(limit, broker.MaxReceive))
@@ -64,7 +64,7 @@ func (r *receiver) Extend(ctx context.Context, receipts []spi.Receipt, lease tim
 }
 
 func (r *receiver) settle(ctx context.Context, op string, receipts []spi.Receipt, f func([]broker.Receipts) ([]error, error)) ([]error, error) {
-	if err := r.conn.begin(ctx, op, r.queue); err != nil {
+	if err := r.conn.Begin(ctx, op, r.queue); err != nil {
 		return nil, err
 	}
 	return batch.Settle(op, r.queue, receipts, func(ranges []batch.Range) ([]error, error) {
@@ -77,8 +77,6 @@ func (r *receiver) settle(ctx context.Context, op string, receipts []spi.Receipt
 }
 
 func (r *receiver) Close(ctx context.Context) error {
-	r.conn.mu.Lock()
-	delete(r.conn.receivers, r)
-	r.conn.mu.Unlock()
+	r.conn.Disown(r)
 	return r.broker.Close(ctx)
 }

@@ -2,7 +2,6 @@ package badger
 
 import (
 	"context"
-	"sync/atomic"
 
 	"github.com/openmessaging/openmessaging-go/impl/batch"
 	"github.com/openmessaging/openmessaging-go/impl/broker"
@@ -13,21 +12,22 @@ import (
 // sender implements spi.Sender. It encodes the messages of a call into one
 // chunk for each partition.
 type sender struct {
+	spi.Life
 	conn    *conn
 	encoder *batch.Encoder
-	closed  atomic.Bool
 }
 
 func newSender(c *conn) *sender {
 	return &sender{conn: c, encoder: batch.NewEncoder(batch.Limits{
-		Body: broker.MaxBody, Properties: broker.MaxProperties, Header: broker.MaxHeader, ChunkMessages: broker.MaxChunkMessages,
-		Delay: broker.MaxDelay, DelayedMessages: broker.MaxDelayedMessages, DelayedBytes: broker.MaxDelayedBytes,
-	})}
+		Limits:        spi.Limits{Body: broker.MaxBody, Properties: broker.MaxProperties, Header: broker.MaxHeader},
+		ChunkMessages: broker.MaxChunkMessages,
+		Delay:         broker.MaxDelay, DelayedMessages: broker.MaxDelayedMessages, DelayedBytes: broker.MaxDelayedBytes,
+	}, c.capabilities)}
 }
 
-func (s *sender) Close(context.Context) error {
-	s.closed.Store(true)
-	return nil
+func (s *sender) Close(ctx context.Context) error {
+	s.conn.Disown(s)
+	return s.End(ctx, nil)
 }
 
 func (s *sender) queue(destination string) (batch.Queue, error) {
@@ -39,11 +39,8 @@ func (s *sender) queue(destination string) (batch.Queue, error) {
 }
 
 func (s *sender) Send(ctx context.Context, ms []*om.Message) ([]spi.Outcome, error) {
-	if err := s.conn.begin(ctx, "send", ""); err != nil {
+	if err := s.Begin(ctx, "send", ""); err != nil {
 		return nil, err
-	}
-	if s.closed.Load() {
-		return nil, om.NewError(om.CodeClosed, "send", "", "the sender is closed")
 	}
 	outcomes := make([]spi.Outcome, len(ms))
 	parts := s.encoder.Divide(ms, outcomes, s.queue)

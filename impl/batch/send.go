@@ -27,10 +27,10 @@ type Queue interface {
 	NextPartition() int32
 }
 
-// Limits are the broker's, in bytes of a message except where said otherwise.
+// Limits are the broker's.
 type Limits struct {
-	Body, Properties, Header int
-	ChunkMessages            int // messages in a chunk
+	spi.Limits
+	ChunkMessages int // messages in a chunk
 
 	Delay                         time.Duration
 	DelayedMessages, DelayedBytes int // in a chunk with delays
@@ -45,17 +45,19 @@ const chunkBytes = 4 << 20
 // Encoder makes chunks for one producer. Its methods may be called
 // concurrently.
 type Encoder struct {
-	producer uint64 // random; makes message ids unique together with sequence
-	sequence atomic.Uint64
-	limits   Limits
-	builders sync.Pool
+	producer     uint64 // random; makes message ids unique together with sequence
+	sequence     atomic.Uint64
+	limits       Limits
+	capabilities om.Capabilities
+	builders     sync.Pool
 }
 
-// NewEncoder returns an encoder with a producer number of its own.
-func NewEncoder(limits Limits) *Encoder {
+// NewEncoder returns an encoder with a producer number of its own, for a broker
+// with these limits and capabilities.
+func NewEncoder(limits Limits, capabilities om.Capabilities) *Encoder {
 	var random [8]byte
 	_, _ = rand.Read(random[:])
-	e := &Encoder{producer: binary.BigEndian.Uint64(random[:]), limits: limits}
+	e := &Encoder{producer: binary.BigEndian.Uint64(random[:]), limits: limits, capabilities: capabilities}
 	e.builders.New = func() any { return new(chunk.Builder) }
 	return e
 }
@@ -137,29 +139,20 @@ func (e *Encoder) full(p *Part, bytes int) bool {
 // check refuses what the broker does not do or hold, and returns the size of
 // the message.
 func (e *Encoder) check(m *om.Message, q Queue) (int, error) {
-	body, properties := len(m.Body), m.Properties.Size()
+	if err := e.limits.Admit("send", m, e.capabilities, q.Partitions()); err != nil {
+		return 0, err
+	}
 	header := len(m.Destination) + len(m.Compression) + len(m.Ext.CorrelationID) + len(m.Ext.MessageKey) + len(m.Ext.TraceID)
 	refuse := func(code om.Code, format string, args ...any) (int, error) {
 		return 0, om.NewError(code, "send", m.Destination, format, args...)
 	}
 	switch {
-	case body > e.limits.Body:
-		return refuse(om.CodeBodyTooLarge, "the body has %d bytes, %d are the most", body, e.limits.Body)
-	case properties > e.limits.Properties:
-		return refuse(om.CodePropertiesTooLarge, "the properties have %d bytes, %d are the most", properties, e.limits.Properties)
-	case header > e.limits.Header:
-		return refuse(om.CodeHeaderTooLarge, "the header has %d bytes, %d are the most", header, e.limits.Header)
-	case m.QoS == om.ExactlyOnce:
-		return refuse(om.CodeUnsupported, "%v delivery is not there", m.QoS)
 	case m.Compression != "" && !compression.Known(m.Compression):
 		return refuse(om.CodeUnsupported, "there is no compression %q; use %q or %q", m.Compression, compression.Gzip, compression.Zstd)
 	case m.Ext.Delay > e.limits.Delay:
 		return refuse(om.CodeBadParameter, "the delay %v is longer than %v", m.Ext.Delay, e.limits.Delay)
 	}
-	if n, ok := m.Ext.Partition.Get(); ok && (n < 0 || int(n) >= q.Partitions()) {
-		return refuse(om.CodeBadParameter, "partition %d is not in 0 to %d", n, q.Partitions()-1)
-	}
-	return body + properties + header, nil
+	return len(m.Body) + m.Properties.Size() + header, nil
 }
 
 // Encode makes the chunk of a part. The bytes are valid until Release. Chunks

@@ -157,8 +157,6 @@ func checkForeign(a *Append, h chunk.Header) error {
 		return refuse(om.CodeMalformedMessage, "%w", err)
 	case h.FirstBorn < 0 || h.LastBorn > lastYear:
 		return refuse(om.CodeMalformedMessage, "its messages are born at %d to %d ms since 1970, which is not in the years 1970 to 9999", h.FirstBorn, h.LastBorn)
-	case e.QoS == om.ExactlyOnce:
-		return refuse(om.CodeUnsupported, "%v delivery is not there", e.QoS)
 	case e.Body > MaxBody:
 		return refuse(om.CodeBodyTooLarge, "a body has %d bytes, %d are the most", e.Body, MaxBody)
 	case e.Properties > MaxProperties:

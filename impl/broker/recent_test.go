@@ -238,7 +238,6 @@ func TestForeignChunksAreChecked(t *testing.T) {
 		"bomb": {with(func(m *om.Message) {
 			m.Compression, m.Body = compression.Zstd, compression.Compress(compression.Zstd, make([]byte, MaxBody+1))
 		}), om.CodeBodyTooLarge},
-		"qos":        {with(func(m *om.Message) { m.QoS = om.ExactlyOnce }), om.CodeUnsupported},
 		"body":       {with(func(m *om.Message) { m.Body = make([]byte, MaxBody+1) }), om.CodeBodyTooLarge},
 		"properties": {with(func(m *om.Message) { m.Properties["k"] = om.String(strings.Repeat("x", MaxProperties)) }), om.CodePropertiesTooLarge},
 		"header":     {with(func(m *om.Message) { m.Ext.CorrelationID = strings.Repeat("x", MaxHeader+1) }), om.CodeHeaderTooLarge},

@@ -230,6 +230,7 @@ func TestMessageTooLarge(t *testing.T) {
 // TestLeaderChange kills the leader of a queue's stream, of three servers, in
 // the middle of a load, and has another one step down during a batch.
 func TestLeaderChange(t *testing.T) {
+	t.Parallel()
 	cluster, err := natsserver.StartCluster(t.TempDir())
 	ok(t, err)
 	t.Cleanup(cluster.Stop)

@@ -33,6 +33,7 @@ func TestOptionsAreRefused(t *testing.T) {
 
 // TestNames shows that every name can be a queue's, a namespace's and a group's.
 func TestNames(t *testing.T) {
+	t.Parallel()
 	ap := open(t, urlOf(natsserver.Address(start(t, nil)), "?sync=always"))
 	ctx := t.Context()
 	names := []string{"orders", "or.ders", "or*ders", "or>ders", "or ders", "or/ders", "or=2Eders", "Orders", "or~ders", "заказы", "%|$~._-",
@@ -176,6 +177,7 @@ func TestG23_fencing(t *testing.T) {
 // TestKeptMessagesAreGivenBack has two partitions answer a receiver that wants
 // one message: the other is given back soon, long before ack_wait is over.
 func TestKeptMessagesAreGivenBack(t *testing.T) {
+	t.Parallel()
 	address := natsserver.Address(start(t, nil))
 	ap := open(t, urlOf(address, "?sync=always&ack_wait=1h"))
 	createQueue(t, ap, "q", 2)

@@ -92,6 +92,7 @@ func TestNkey(t *testing.T) {
 
 // TestCredentialsAreAskedForAgain rotates the password while the client runs.
 func TestCredentialsAreAskedForAgain(t *testing.T) {
+	t.Parallel()
 	m := &machine{parent: t.TempDir()}
 	ok(t, m.start(server.RANDOM_PORT))
 	port := portOf(m.server)

@@ -1,35 +1,24 @@
 package nats
 
 import (
+	"cmp"
 	"context"
-	"errors"
-	"sync"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/openmessaging/openmessaging-go/impl/envelope"
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 	"github.com/openmessaging/openmessaging-go/spi"
 )
 
 // The sequence numbers of a stream begin with 1, offsets with 0.
 
-// partition returns a queue that has a partition.
-func (c *conn) partition(ctx context.Context, op, queue string, partition int32) (*queue, error) {
-	if err := c.begin(ctx, op, queue); err != nil {
-		return nil, err
-	}
-	q, err := c.known(ctx, op, queue)
-	if err == nil && (partition < 0 || int(partition) >= len(q.streams)) {
-		err = om.NewError(om.CodeBadParameter, op, queue, "partition %d is not in 0 to %d", partition, len(q.streams)-1)
-	}
-	return q, err
-}
-
 // ends returns the offsets between which a partition's messages lie.
 func (c *conn) ends(ctx context.Context, q *queue, partition int32) (begin, end int64, err error) {
-	s, err := c.js.Stream(ctx, q.streams[partition])
+	s, err := c.stream(ctx, q, partition)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -43,21 +32,37 @@ func (c *conn) Resolve(ctx context.Context, queue string, partition int32, p om.
 		return 0, err
 	}
 	begin, end, err := c.ends(ctx, q, partition)
+	if err != nil {
+		return 0, err
+	}
 	offset, _ := p.Offset()
-	if t, ok := p.Time(); ok && err == nil {
-		t = t.Truncate(time.Millisecond)
-		var got []*nats.Msg
-		got, err = c.read(ctx, q, partition, 1, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &t, HeadersOnly: true})
-		if offset = end; len(got) > 0 {
-			var at place
-			at, _, err = q.place(got[0], queue, partition)
-			offset = at.offset()
+	if t, ok := p.Time(); ok {
+		t, offset = t.Truncate(time.Millisecond), end
+		got, err := c.read(ctx, q, partition, 1, 0, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &t, HeadersOnly: true})
+		if err != nil {
+			return 0, err
+		}
+		for _, m := range got {
+			offset = int64(m.meta.Sequence.Stream) - 1
 		}
 	}
 	if p.IsEnd() {
 		offset = end
 	}
-	return min(max(offset, begin), end), wrap(err, "seek", queue)
+	return min(max(offset, begin), end), nil
+}
+
+// partition returns a queue that has a partition.
+func (c *conn) partition(ctx context.Context, op, queue string, partition int32) (*queue, error) {
+	q, err := c.known(ctx, queue)
+	if err == nil {
+		err = spi.CheckPartition(op, queue, partition, q.Partitions)
+	}
+	return q, err
+}
+
+func from(offset int64) jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(max(offset, 0)) + 1}
 }
 
 func (c *conn) ReadAt(ctx context.Context, queue string, partition int32, offset int64, limit int) ([]spi.Received, error) {
@@ -65,25 +70,17 @@ func (c *conn) ReadAt(ctx context.Context, queue string, partition int32, offset
 	if err != nil {
 		return nil, err
 	}
-	got, err := c.read(ctx, q, partition, limit, from(offset))
+	got, err := c.read(ctx, q, partition, limit, 0, from(offset))
 	if err != nil {
-		return nil, wrap(err, "read", queue)
+		return nil, err
 	}
 	out := make([]spi.Received, len(got))
-	for i, n := range got {
-		at, _, err := q.place(n, queue, partition)
-		if err == nil {
-			out[i], err = at.open(n)
-		}
-		if err != nil {
+	for i, m := range got {
+		if out[i], err = q.unpack(queue, partition, m.meta.Sequence.Stream, m.meta.Timestamp, m.Headers(), m.Data()); err != nil {
 			return nil, err
 		}
 	}
 	return out, nil
-}
-
-func from(offset int64) jetstream.ConsumerConfig {
-	return jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(max(offset, 0)) + 1}
 }
 
 func (c *conn) Await(ctx context.Context, queue string, partition int32, offset int64) error {
@@ -91,39 +88,62 @@ func (c *conn) Await(ctx context.Context, queue string, partition int32, offset 
 	for err == nil {
 		cfg := from(offset)
 		cfg.HeadersOnly = true
-		var got []*nats.Msg
-		if got, err = c.read(ctx, q, partition, -1, cfg); len(got) > 0 {
+		var got []found
+		if got, err = c.read(ctx, q, partition, 1, waitTime/2, cfg); len(got) > 0 {
 			return nil
 		}
 	}
-	return wrap(err, "read", queue)
+	return err
 }
 
-// read reads by a consumer that ends with it: up to limit messages that are
-// there, or for a limit of -1 the first that comes within waitTime.
-func (c *conn) read(ctx context.Context, q *queue, partition int32, limit int, cfg jetstream.ConsumerConfig) ([]*nats.Msg, error) {
+// found is a message that was read.
+type found struct {
+	jetstream.Msg
+	meta *jetstream.MsgMetadata
+}
+
+// read reads up to limit messages by a consumer that ends with it: those that
+// are there, or else those that come within wait.
+func (c *conn) read(ctx context.Context, q *queue, partition int32, limit int, wait time.Duration, cfg jetstream.ConsumerConfig) (got []found, err error) {
+	ctx, end := c.calls.bound(ctx)
+	defer func() { err = end(err) }()
 	cfg.AckPolicy, cfg.MemoryStorage, cfg.Replicas, cfg.InactiveThreshold = jetstream.AckNonePolicy, true, 1, 2*waitTime
 	consumer, err := c.js.CreateConsumer(ctx, q.streams[partition], cfg)
 	if err != nil {
-		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			c.forget(q.Name)
-		}
 		return nil, err
 	}
-	var mu sync.Mutex
-	var got []*nats.Msg
-	p := puller{conn: c, q: q, consumer: consumer.CachedInfo().Name, arrive: func(_ int32, n *nats.Msg) {
-		mu.Lock()
-		defer mu.Unlock()
-		got = append(got, n)
-	}}
 	defer func() {
-		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTime)
-		defer cancel()
-		_ = c.js.DeleteConsumer(limit, q.streams[partition], p.consumer)
+		_ = c.js.DeleteConsumer(context.WithoutCancel(ctx), q.streams[partition], consumer.CachedInfo().Name)
 	}()
-	err = p.ask(ctx, []int32{partition}, max(limit, 1), limit < 0)
-	mu.Lock()
-	defer mu.Unlock()
+	within, pending := ctx, consumer.CachedInfo().NumPending
+	if pending == 0 {
+		var cancel context.CancelFunc
+		within, cancel = context.WithTimeout(ctx, wait)
+		defer cancel()
+	}
+	batch, err := consumer.Fetch(int(min(uint64(limit), max(pending, 1))), jetstream.FetchContext(within))
+	if err == nil {
+		for m := range batch.Messages() {
+			meta, _ := m.Metadata()
+			got = append(got, found{m, meta})
+		}
+		err = batch.Error()
+	}
+	if len(got) > 0 || pending == 0 && within.Err() != nil && ctx.Err() == nil {
+		err = nil
+	}
 	return got, err
+}
+
+// unpack returns a message of a queue that is named as the caller does.
+func (q *queue) unpack(name string, partition int32, seq uint64, stored time.Time, h nats.Header, body []byte) (spi.Received, error) {
+	stored = stored.UTC().Truncate(time.Millisecond)
+	m := new(om.Message)
+	m.Destination, m.MessageID = name, cmp.Or(h.Get(nats.MsgIdHdr), q.streams[partition]+":"+strconv.FormatUint(seq, 10))
+	m.Ext.Partition, m.Ext.StoredAt, m.Ext.StoreHost = om.Some(partition), stored, q.host
+	err := envelope.Unpack(m, h, body, stored, q.host, "Nats-")
+	if err != nil {
+		err = om.NewError(om.CodeStorageCorrupt, "receive", name, "partition %d, offset %d: %w", partition, seq-1, err)
+	}
+	return spi.Received{Message: m, Partition: partition, Offset: int64(seq) - 1}, err
 }

@@ -110,5 +110,5 @@ func (c *conn) greet(ctx context.Context, url string) error {
 var known = om.Capabilities{
 	om.CapPersistent, om.CapAuth,
 	om.CapAdmin, om.CapBroadcast, om.CapCancelDelay, om.CapCompression, om.CapDeadLetter, om.CapDelay, om.CapDeliveryCount, om.CapExpire, om.CapExtIDs, om.CapFilter, om.CapLease, om.CapLimits, om.CapMetadata,
-	om.CapNack, om.CapNested, om.CapOrderKey, om.CapPartitions, om.CapPriority, om.CapQoS1, om.CapRouting, om.CapSeek, om.CapStoreInfo, om.CapStream,
+	om.CapNack, om.CapNested, om.CapOrderKey, om.CapPartitions, om.CapPriority, om.CapQoS1, om.CapQoS2, om.CapRouting, om.CapSeek, om.CapStoreInfo, om.CapStream,
 }

@@ -199,7 +199,7 @@ func (p *publisher) giveUp(err error) bool {
 		case i.doubt.IsZero(), !om.Retryable(err):
 			i.answer(nil, err)
 		case time.Since(i.doubt) > doubtWithin:
-			i.answer(nil, om.NewError(om.CodeServiceUnavailable, "send", i.append.GetQueue(),
+			i.answer(nil, om.NewError(om.CodeTimeout, "send", i.append.GetQueue(),
 				"the connection was lost %v ago, and whether the messages are stored is not known: %w", doubtWithin, err))
 		default:
 			left = append(left, i)

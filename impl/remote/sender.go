@@ -34,11 +34,11 @@ func newSender(c *conn) *sender {
 	return &sender{
 		conn: c, turn: make(chan struct{}, 1), unanswered: semaphore.NewWeighted(most), most: most,
 		encoder: batch.NewEncoder(batch.Limits{
-			Body: int(c.limits.GetMaxBody()), Properties: int(c.limits.GetMaxProperties()), Header: int(c.limits.GetMaxHeader()),
+			Limits:          spi.Limits{Body: int(c.limits.GetMaxBody()), Properties: int(c.limits.GetMaxProperties()), Header: int(c.limits.GetMaxHeader())},
 			ChunkMessages:   int(c.limits.GetMaxChunkMessages()),
 			Delay:           time.Duration(c.limits.GetMaxDelay()) * time.Millisecond,
 			DelayedMessages: int(c.limits.GetMaxDelayedMessages()), DelayedBytes: int(c.limits.GetMaxDelayedBytes()),
-		}),
+		}, c.capabilities),
 	}
 }
 
@@ -101,13 +101,11 @@ func (s *sender) send(ctx context.Context, ms []*om.Message, outcomes []spi.Outc
 	if err := s.conn.publisher.await(ctx, l); err != nil {
 		return nil, err // the parts' memory may still be read
 	}
-	lost := 0
 	for i := range parts {
 		p, r, q := &parts[i], l.items[i].result, parts[i].Queue.(*queue)
 		s.encoder.Release(p)
 		switch {
 		case l.items[i].err != nil:
-			lost++
 			p.Refused(l.items[i].err, outcomes)
 		case r.GetError() == nil:
 			s.encoder.Stored(p, r.GetPartition(), r.GetBase(), outcomes)
@@ -121,9 +119,6 @@ func (s *sender) send(ctx context.Context, ms []*om.Message, outcomes []spi.Outc
 			}
 			p.Refused(err, outcomes)
 		}
-	}
-	if lost == len(parts) {
-		return nil, l.items[0].err // of the connection
 	}
 	return again, nil
 }

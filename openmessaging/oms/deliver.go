@@ -94,7 +94,8 @@ func (r *sendRun) failure(ctx context.Context, err error, queue string) error {
 }
 
 // retryable returns which of the messages, of all when among is nil, may be
-// sent again.
+// sent again. One that may be stored already and must not be twice is sent again
+// only where the driver knows it again by its id.
 func retryable(among []int, ms []*om.Message, outs []spi.Outcome, whole bool) []int {
 	var again []int
 	check := func(i int) {
@@ -102,8 +103,8 @@ func retryable(among []int, ms []*om.Message, outs []spi.Outcome, whole bool) []
 		if err == nil || !om.Retryable(err) {
 			return
 		}
-		open := whole || errors.Is(err, om.ErrTimeout)
-		if open && ms[i].QoS == om.AtMostOnce {
+		open := whole || errors.Is(err, om.ErrTimeout) // it may be stored
+		if open && (ms[i].QoS == om.AtMostOnce || ms[i].QoS == om.ExactlyOnce && outs[i].MessageID == "") {
 			return
 		}
 		again = append(again, i)

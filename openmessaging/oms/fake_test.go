@@ -51,7 +51,7 @@ type fakeReceipt struct{ offset, lease int }
 
 var allCaps = om.Capabilities{
 	om.CapAdmin, om.CapDelay, om.CapDeadLetter, om.CapExpire, om.CapExtIDs, om.CapLease, om.CapNack, om.CapNested,
-	om.CapPartitions, om.CapPriority, om.CapQoS1, om.CapSeek, om.CapStream, om.CapTransaction,
+	om.CapPartitions, om.CapPriority, om.CapQoS1, om.CapQoS2, om.CapSeek, om.CapStream, om.CapTransaction,
 }
 
 func newFake(queues ...string) *fake {

@@ -14,7 +14,6 @@ type producer struct {
 	lifecycle
 	ap    *accessPoint
 	cfg   om.ProducerConfig
-	gate  gate
 	hooks *chain[om.SendInterceptor]
 	run   atomic.Pointer[sendRun]
 }
@@ -33,7 +32,7 @@ type sendRun struct {
 }
 
 func newProducer(ap *accessPoint, cfg om.ProducerConfig) *producer {
-	p := &producer{ap: ap, cfg: cfg, gate: newGate(ap.caps), hooks: newChain(cfg.Interceptors)}
+	p := &producer{ap: ap, cfg: cfg, hooks: newChain(cfg.Interceptors)}
 	p.lifecycle.open = p.openRun
 	p.lifecycle.quit = p.quitRun
 	p.lifecycle.released = func() { ap.forget(p) }
@@ -109,7 +108,7 @@ func (p *producer) admit(op string, m *om.Message, now, born time.Time) error {
 	if err := m.Validate(op, now); err != nil {
 		return err
 	}
-	if err := p.gate.check(op, m); err != nil {
+	if err := spi.Refuse(op, m, p.ap.caps); err != nil {
 		return err
 	}
 	stamp(m, born, hostname())

@@ -384,19 +384,21 @@ func TestRetry_finishes_neighbours_at_once(t *testing.T) {
 	})
 }
 
-func TestRetry_not_of_AtMostOnce_when_open(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		f := newFake("q")
-		f.onSend = func(context.Context, int, []*om.Message) error {
-			return om.NewError(om.CodeServiceUnavailable, "", "", "gone")
-		}
-		p := producer(t, open(t, f))
-		m := msg("q", "a")
-		m.QoS = om.AtMostOnce
-		_, err := p.Send(t.Context(), m)
-		is(t, err, om.CodeServiceUnavailable)
-		equal(t, "calls", f.counted("send"), 1)
-	})
+func TestRetry_not_twice_when_open(t *testing.T) {
+	for _, qos := range []om.QoS{om.AtMostOnce, om.ExactlyOnce} {
+		bubble(t, func(t *testing.T) {
+			f := newFake("q")
+			f.onSend = func(context.Context, int, []*om.Message) error {
+				return om.NewError(om.CodeServiceUnavailable, "", "", "gone")
+			}
+			p := producer(t, open(t, f))
+			m := msg("q", "a")
+			m.QoS = qos
+			_, err := p.Send(t.Context(), m)
+			is(t, err, om.CodeServiceUnavailable)
+			equal(t, "calls", f.counted("send"), 1)
+		})
+	}
 }
 
 func TestG27_partial_failure(t *testing.T) {

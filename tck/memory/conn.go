@@ -2,6 +2,7 @@ package memory
 
 import (
 	"context"
+	"flag"
 	"maps"
 	"slices"
 
@@ -19,12 +20,11 @@ func (d *driver) Info() spi.Info {
 }
 
 func (d *driver) Open(ctx context.Context, cfg spi.Config) (spi.Conn, error) {
-	const op = "open"
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	for key := range cfg.URL.Options {
-		return nil, om.NewError(om.CodeMalformedURL, op, cfg.URL.String(), "there is no option %q; this driver has none", key)
+	if err := spi.ParseOptions(cfg.URL, new(flag.FlagSet)); err != nil {
+		return nil, err
 	}
 	a, err := d.s.authenticate(ctx, cfg)
 	if err != nil {
@@ -49,16 +49,12 @@ func (s *System) authenticate(ctx context.Context, cfg spi.Config) (account, err
 	if cfg.Credentials == nil {
 		return refused("the system wants credentials; open it with an account's id and key")
 	}
-	given, err := cfg.Credentials(ctx)
+	given, err := cfg.Secrets(ctx)
 	if err != nil {
 		return account{}, err
 	}
-	id := given.AccountID
-	if id == "" {
-		id = cfg.URL.Account
-	}
-	a, ok := s.accounts[id]
-	if !ok || a.key != given.AccountKey || cfg.URL.Account != "" && cfg.URL.Account != id {
+	a, ok := s.accounts[given.AccountID]
+	if !ok || a.key != given.AccountKey || cfg.URL.Account != "" && cfg.URL.Account != given.AccountID {
 		return refused("no account has this id and key; check both")
 	}
 	return a, nil

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
+	"github.com/openmessaging/openmessaging-go/spi"
 )
 
 // queue is a queue with its messages and groups. The system's lock guards all
@@ -57,8 +58,8 @@ func (s *System) addQueue(c om.QueueConfig) *queue {
 }
 
 func (q *queue) partition(op string, n int32) (*partition, error) {
-	if n < 0 || int(n) >= len(q.parts) {
-		return nil, om.NewError(om.CodeBadParameter, op, q.config.Name, "partition %d is not in 0 to %d", n, len(q.parts)-1)
+	if err := spi.CheckPartition(op, q.config.Name, n, len(q.parts)); err != nil {
+		return nil, err
 	}
 	return q.parts[n], nil
 }

@@ -76,13 +76,8 @@ func (c *conn) accept(op string, m *om.Message, turns map[*queue]int32) (*accept
 	if err != nil {
 		return nil, err
 	}
-	if err := c.s.checkFields(op, m); err != nil {
+	if err := c.s.check(op, m); err != nil {
 		return nil, err
-	}
-	if c.s.caps.Has(om.CapLimits) {
-		if err := checkSizes(op, m); err != nil {
-			return nil, err
-		}
 	}
 	if n, ok := m.Ext.Partition.Get(); ok {
 		if _, err := q.partition(op, n); err != nil {
@@ -105,61 +100,20 @@ func (c *conn) accept(op string, m *om.Message, turns map[*queue]int32) (*accept
 	return a, nil
 }
 
-// checkFields refuses fields whose capability is not declared (R028).
-func (s *System) checkFields(op string, m *om.Message) error {
-	for _, field := range []struct {
-		asked bool
-		needs om.Capability
-	}{
-		{m.Ext.Delay != 0, om.CapDelay},
-		{!m.Ext.ExpireAt.IsZero(), om.CapExpire},
-		{m.Ext.Priority >= 1 && m.Ext.Priority <= 10, om.CapPriority},
-		{m.QoS == om.AtMostOnce, om.CapQoS1},
-		{m.QoS == om.ExactlyOnce, om.CapQoS2},
-		{m.Compression != "", om.CapCompression},
-		{!m.Ext.Partition.IsZero(), om.CapPartitions},
-		{m.Ext.CorrelationID != "" || m.Ext.MessageKey != "" || m.Ext.TraceID != "", om.CapExtIDs},
-		{hasObject(m.Properties), om.CapNested},
-	} {
-		if field.asked {
-			if err := s.need(field.needs, op, m.Destination); err != nil {
-				return err
-			}
-		}
+var limits = spi.Limits{Body: MaxBody, Properties: MaxProperties, Header: MaxHeader}
+
+// check refuses what the system does not declare and what is over the limits.
+func (s *System) check(op string, m *om.Message) error {
+	if err := spi.Refuse(op, m, s.caps); err != nil {
+		return err
 	}
 	if m.Compression != "" && m.Compression != gzipped {
 		return om.NewError(om.CodeUnsupported, op, m.Destination, "there is no compression %q; use %q or none", m.Compression, gzipped)
 	}
-	return nil
-}
-
-func hasObject(p om.Properties) bool {
-	for _, v := range p {
-		if v.Kind() == om.KindObject {
-			return true
-		}
+	if !s.caps.Has(om.CapLimits) {
+		return nil
 	}
-	return false
-}
-
-// checkSizes refuses what is over the limits (R026).
-func checkSizes(op string, m *om.Message) error {
-	header := len(m.Destination) + len(m.Compression) + len(m.BornHost) +
-		len(m.Ext.CorrelationID) + len(m.Ext.MessageKey) + len(m.Ext.TraceID)
-	for _, part := range []struct {
-		what       string
-		size, most int
-		code       om.Code
-	}{
-		{"body", len(m.Body), MaxBody, om.CodeBodyTooLarge},
-		{"properties", m.Properties.Size(), MaxProperties, om.CodePropertiesTooLarge},
-		{"header", header, MaxHeader, om.CodeHeaderTooLarge},
-	} {
-		if part.size > part.most {
-			return om.NewError(part.code, op, m.Destination, "%s of %d bytes, %d are the most; make it smaller", part.what, part.size, part.most)
-		}
-	}
-	return nil
+	return limits.Check(op, m)
 }
 
 func (s *sender) Close(ctx context.Context) error {

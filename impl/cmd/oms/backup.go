@@ -182,7 +182,7 @@ func remoteSnapshot(ctx context.Context, cc grpc.ClientConnInterface) (*snapshot
 		return nil, wire.FromStatus(ctx, err, op, "")
 	}
 	first, err := stream.Recv()
-	if err != nil {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, wire.FromStatus(ctx, err, op, "")
 	}
 	begin := first.GetBegin()

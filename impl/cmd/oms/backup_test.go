@@ -4,15 +4,23 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
 	badger "github.com/openmessaging/openmessaging-go/impl/badger"
+	"github.com/openmessaging/openmessaging-go/impl/store"
+	"github.com/openmessaging/openmessaging-go/impl/wire/wirepb"
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 	"github.com/openmessaging/openmessaging-go/openmessaging/oms"
 )
@@ -252,5 +260,122 @@ func TestBackupOfAFolder(t *testing.T) {
 	}
 	if again, err := os.ReadFile(file); err != nil || !bytes.Equal(again, whole) {
 		t.Errorf("the backup was changed, %v", err)
+	}
+}
+
+// TestBrokenBackup checks that a backup which ends too early leaves nothing, and
+// that a file which somebody else has made meanwhile stays his.
+func TestBrokenBackup(t *testing.T) {
+	errBroken := errors.New("broken off")
+	for name, c := range map[string]struct {
+		parts func(to string, f func(store.Part) error) error
+		part  string
+		left  int
+	}{
+		"broken off": {func(_ string, f func(store.Part) error) error {
+			return errors.Join(f(store.Part{Entries: 1, Data: make([]byte, 100)}), errBroken)
+		}, "broken off", 0},
+		"taken": {func(to string, _ func(store.Part) error) error { return os.WriteFile(to, []byte("his"), 0o600) }, "exists", 1},
+	} {
+		dir := t.TempDir()
+		to := filepath.Join(dir, "file.oms")
+		closed := false
+		shot := &snapshot{
+			commit: 1,
+			parts: func(_ context.Context, f func(store.Part) error) (store.Summary, error) {
+				return store.Summary{}, c.parts(to, f)
+			},
+			close: func() error { closed = true; return nil },
+		}
+		cmd := backupCommand()
+		cmd.SetOut(io.Discard)
+		err := backup(t.Context(), cmd, shot, to, false)
+		left, readErr := os.ReadDir(dir)
+		if readErr != nil || err == nil || !strings.Contains(err.Error(), "no backup was made") || !strings.Contains(err.Error(), c.part) || len(left) != c.left || !closed {
+			t.Errorf("%s: %v, %v is left, %v, closed %v", name, err, left, readErr, closed)
+		}
+	}
+}
+
+// liar is a server whose backups are wrong.
+type liar struct {
+	wirepb.UnimplementedAdminServiceServer
+	answers []*wirepb.BackupResponse
+}
+
+func (l *liar) Backup(_ *wirepb.BackupRequest, stream grpc.ServerStreamingServer[wirepb.BackupResponse]) error {
+	for _, a := range l.answers {
+		if err := stream.Send(a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func TestBackupOverABadWire(t *testing.T) {
+	begin := &wirepb.BackupResponse{Response: &wirepb.BackupResponse_Begin{Begin: &wirepb.BackupBegin{Commit: 1}}}
+	damaged := &wirepb.BackupResponse{Response: &wirepb.BackupResponse_Part{Part: &wirepb.BackupPart{Entries: 1, Data: []byte("x"), Sum: 1}}}
+	for name, c := range map[string]struct {
+		answers []*wirepb.BackupResponse
+		part    string
+	}{
+		"nothing":  {nil, "does not begin"},
+		"no begin": {[]*wirepb.BackupResponse{damaged}, "does not begin"},
+		"no end":   {[]*wirepb.BackupResponse{begin}, "before the backup was complete"},
+		"damage":   {[]*wirepb.BackupResponse{begin, damaged}, "was damaged on its way"},
+	} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := grpc.NewServer()
+		wirepb.RegisterAdminServiceServer(s, &liar{answers: c.answers})
+		served := make(chan error, 1)
+		go func() { served <- s.Serve(l) }()
+		cc, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		shot, err := remoteSnapshot(t.Context(), cc)
+		if err == nil {
+			_, err = shot.parts(t.Context(), func(store.Part) error { return nil })
+		}
+		if err == nil || !strings.Contains(err.Error(), c.part) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := cc.Close(); err != nil {
+			t.Error(err)
+		}
+		s.Stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestDelaysAreBackedUp checks that a message which was not due yet becomes due in
+// the copy.
+func TestDelaysAreBackedUp(t *testing.T) {
+	dir := t.TempDir()
+	r := startDev(t, "--path", filepath.Join(dir, "a"))
+	file, restored := filepath.Join(dir, "file.oms"), filepath.Join(dir, "b")
+	if code, _, stderr := command(t, "queue", "create", "q", "--url", r.url); code != 0 {
+		t.Fatal(stderr)
+	}
+	var out, errs bytes.Buffer
+	in := strings.NewReader(`{"body":"later","delay_ms":500}` + "\n")
+	if code := runWith(t.Context(), []string{"publish", "q", "--json", "--url", r.url}, in, &out, &errs); code != 0 {
+		t.Fatal(errs.String())
+	}
+	if code, _, stderr := command(t, "backup", "--to", file, "--url", r.url); code != 0 {
+		t.Fatal(stderr)
+	}
+	r.end()
+	if code, _, stderr := command(t, "restore", file, "--path", restored); code != 0 {
+		t.Fatal(stderr)
+	}
+	code, stdout, stderr := command(t, "consume", "q", "-g", "g", "-n", "1", "--url", badger.URL(restored))
+	if code != 0 || stdout != "later\n" {
+		t.Errorf("status %d: %s%s", code, stdout, stderr)
 	}
 }

@@ -26,7 +26,8 @@ type printer struct {
 
 // add adds the flags of a printer.
 func (p *printer) add(c *cobra.Command) {
-	c.Flags().StringVarP(&p.text, "format", "f", `%b\n`, "how a message is printed; the verbs are above")
+	c.Flags().StringVarP(&p.text, "format", "f", `%b\n`, "how a message is printed (default: its body and a new line)")
+	c.Flags().Lookup("format").DefValue = "" // which the help would show escaped twice
 	c.Flags().BoolVar(&p.asJSON, "json", false, "print JSON lines, which oms publish --json takes back")
 }
 

@@ -11,6 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/openmessaging/openmessaging-go/impl/cmd/oms/internal/lines"
 )
 
 var update = flag.Bool("update", false, "write what is recorded in docs anew")
@@ -42,6 +44,7 @@ var usual = []string{"help", "json", "url", "context"}
 
 func reference() string {
 	var b strings.Builder
+	fmt.Fprintf(&b, "\nThe verbs of `-f`:\n\n```\n%s\n```\n", unindent(lines.FormatHelp))
 	walk(rootCommand(), func(c *cobra.Command) {
 		if c.HasSubCommands() {
 			return

@@ -99,7 +99,10 @@ func paste(out io.Writer, url string) error {
 
 Try it in another terminal:
 
-  oms bench send --messages 10000 --url %[1]s
+  oms context add local --url %[1]s
+  oms queue create orders
+  oms publish orders hello
+  oms consume orders --group mine -n 1
 
 In a program:
 
