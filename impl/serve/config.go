@@ -147,7 +147,7 @@ func (c *Config) Check() error {
 	if c.Path == "" && !c.Memory {
 		wrong("path", "say in which folder messages are stored; it is made when it is missing")
 	}
-	local, err := isLocal(c.Listen)
+	local, err := IsLocal(c.Listen)
 	switch {
 	case err != nil:
 		wrong("listen", "%w", err)
@@ -155,7 +155,7 @@ func (c *Config) Check() error {
 		wrong("listen", "%s can be reached from other machines, so it needs TLS: set tls.cert and tls.key; or listen on 127.0.0.1, [::1] or localhost", c.Listen)
 	}
 	if c.Admin.Listen != "" {
-		if _, err := isLocal(c.Admin.Listen); err != nil {
+		if _, err := IsLocal(c.Admin.Listen); err != nil {
 			wrong("admin.listen", "%w", err)
 		}
 	}
@@ -257,8 +257,8 @@ func (l Log) level() (level slog.Level, err error) {
 	return level, fmt.Errorf("%q is none of debug, info, warn, error", l.Level)
 }
 
-// isLocal reports whether an address can be reached from this machine only.
-func isLocal(address string) (bool, error) {
+// IsLocal reports whether an address can be reached from this machine only.
+func IsLocal(address string) (bool, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return false, fmt.Errorf("%w; it is like 127.0.0.1:7650 or :7650", err)

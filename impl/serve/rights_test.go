@@ -210,3 +210,37 @@ func TestWhoIsOverHisQuotaComesAgain(t *testing.T) {
 	_, err = m.dial(as("root", rootKey))
 	wantCode(t, err, om.CodeServiceUnavailable)
 }
+
+// TestChangesAreLogged changes resources and users, and reads who did.
+func TestChangesAreLogged(t *testing.T) {
+	m := start(t, nil)
+	ap, ctx := m.open(as("root", rootKey)), t.Context()
+	r := ap.Resources()
+	m.must(r.CreateNamespace(ctx, "shop"))
+	m.withQueues("q", "target")
+	m.must(r.CreateRoute(ctx, om.RouteConfig{Name: "copy", Source: "q", Target: "target"}))
+	m.must(r.SetFilter(ctx, "q", om.SQL("a = 1")))
+	m.must(r.DeleteRoute(ctx, "copy"))
+	m.must(r.DeleteQueue(ctx, "target"))
+	if err := r.DeleteQueue(ctx, "nothing"); err == nil {
+		t.Error("it was not there")
+	}
+	if _, err := r.Queues(ctx); err != nil { // changes nothing
+		t.Error(err)
+	}
+	m.addUser(m.security(), "bob", userKey, "allow publish queue:q")
+	log := m.log.String()
+	for _, part := range []string{
+		"call=CreateNamespace resource=namespace:shop account=root", "call=CreateQueue resource=queue:default://q account=root",
+		"call=CreateRoute resource=route:copy account=root", "call=SetFilter resource=queue:default://q account=root",
+		"call=DeleteRoute resource=route:copy account=root", "call=DeleteQueue resource=queue:default://target account=root",
+	} {
+		if n := strings.Count(log, part); n != 1 {
+			t.Errorf("%q is logged %d times:\n%s", part, n, log)
+		}
+	}
+	if n := strings.Count(log, "resource changed"); n != 7 {
+		t.Errorf("%d changes of resources are logged", n)
+	}
+	contains(t, log, "rights changed")
+}

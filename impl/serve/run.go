@@ -193,7 +193,7 @@ func (h *host) openSecurity(ctx context.Context) error {
 
 // openToAll is for a server without users: it serves this machine only.
 func (h *host) openToAll() error {
-	local, err := isLocal(h.Listen)
+	local, err := IsLocal(h.Listen)
 	switch {
 	case err != nil:
 		return &ConfigError{err}

@@ -18,12 +18,15 @@ import (
 // and gives errors the form in which they travel.
 func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
 	began := time.Now()
+	called(ctx)
 	ctx, err = s.authenticate(ctx, info.FullMethod)
 	if err == nil {
 		err = s.allow(ctx, info.FullMethod, req)
 	}
 	if err == nil {
-		resp, err = handler(ctx, req)
+		if resp, err = handler(ctx, req); err == nil {
+			s.tellChange(ctx, info.FullMethod, req)
+		}
 	}
 	err = away(err)
 	s.opts.Metrics.Answered(path.Base(info.FullMethod), time.Since(began))
@@ -41,6 +44,7 @@ func (s *Server) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServ
 	s.streams.Add(1)
 	s.mu.Unlock()
 	defer s.streams.Done()
+	called(stream.Context())
 	method := path.Base(info.FullMethod)
 	s.opts.Metrics.Streams(method, 1)
 	defer s.opts.Metrics.Streams(method, -1)

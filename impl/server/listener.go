@@ -66,6 +66,7 @@ type conn struct {
 	closed sync.Once
 
 	stranger atomic.Bool // nobody has logged in
+	called   atomic.Bool // a call has come
 	read     atomic.Int64
 	leave    func() // the gate; nil without one
 
@@ -103,7 +104,10 @@ var errStranger = errors.New("the client sends too much before it has logged in"
 
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if c.stranger.Load() && c.read.Add(int64(n)) > strangerBytes {
+	if c.called.Load() && !c.stranger.Load() {
+		return n, err
+	}
+	if c.read.Add(int64(n)) > strangerBytes && c.stranger.Load() {
 		return 0, errStranger
 	}
 	return n, err
@@ -116,6 +120,9 @@ func (c *conn) Close() error {
 		c.s.mu.Lock()
 		delete(c.s.open, c)
 		c.s.mu.Unlock()
+		if !c.called.Load() {
+			c.s.opts.Logger.Debug("a connection ended without a call", "client", c.Conn.RemoteAddr().String(), "bytes", c.read.Load())
+		}
 		if c.leave != nil {
 			c.leave()
 		}
@@ -143,6 +150,13 @@ func connection(ctx context.Context) *conn {
 		}
 	}
 	return nil
+}
+
+// called tells the connection of a call that there is one.
+func called(ctx context.Context) {
+	if c := connection(ctx); c != nil && !c.called.Load() {
+		c.called.Store(true)
+	}
 }
 
 // disconnect closes the connection of a call.

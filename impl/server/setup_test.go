@@ -56,7 +56,7 @@ func (l *logBuffer) count(part string) int {
 func newFixture(t *testing.T, o server.Options) *fixture {
 	t.Helper()
 	f := &fixture{T: t, log: new(logBuffer)}
-	log := slog.New(slog.NewTextHandler(f.log, nil))
+	log := slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var cancel context.CancelFunc
 	f.ctx, cancel = context.WithTimeout(context.Background(), time.Minute)
 	b, err := broker.Open(broker.Config{Store: store.Options{Memory: true}, Logger: log})

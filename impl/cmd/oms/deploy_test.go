@@ -121,10 +121,13 @@ func (d *deployed) end() {
 	d.must(d.cmd.Wait())
 }
 
+func (d *deployed) url() string {
+	return remote.URL(d.address, "tls", "true", "ca", filepath.Join(d.dir, "server.pem"))
+}
+
 func (d *deployed) open() om.AccessPoint {
 	d.Helper()
-	url := remote.URL(d.address, "tls", "true", "ca", filepath.Join(d.dir, "server.pem"))
-	ap, err := oms.Open(d.Context(), url, oms.WithCredentials(func(context.Context) (spi.Credentials, error) {
+	ap, err := oms.Open(d.Context(), d.url(), oms.WithCredentials(func(context.Context) (spi.Credentials, error) {
 		return spi.Credentials{AccountID: "admin", AccountKey: rootKey}, nil
 	}))
 	d.must(err)
@@ -133,7 +136,8 @@ func (d *deployed) open() om.AccessPoint {
 }
 
 // TestDeployedServer runs the example configuration: a user logs in over TLS,
-// what is sent stays, SIGHUP has the file read again and SIGTERM ends it.
+// what is sent stays, SIGHUP has the file read again and SIGTERM ends it. A backup
+// that is made meanwhile and restored has messages and users.
 func TestDeployedServer(t *testing.T) {
 	d := deploy(t)
 	config := filepath.Join(d.dir, "oms.yaml")
@@ -154,8 +158,16 @@ func TestDeployedServer(t *testing.T) {
 	if line := d.line("the configuration was read again"); line["log.level"] != "debug" {
 		t.Error(line)
 	}
+	s := newShell(t, strings.Replace(d.url(), "oms://", "oms://admin@", 1))
+	s.env = append(s.env, "OMS_ACCOUNT_KEY="+rootKey)
+	s.must("oms backup --to kept.oms && oms restore kept.oms --path restored")
+	if code, out := s.run("OMS_ACCOUNT_KEY=wrong oms backup --to stolen.oms"); code != 1 || !strings.Contains(out, "1401") {
+		t.Errorf("a backup for anybody: status %d: %s", code, out)
+	}
 	d.end()
 
+	d.must(os.RemoveAll(filepath.Join(d.dir, "store")))
+	d.must(os.Rename(filepath.Join(s.dir, "restored"), filepath.Join(d.dir, "store")))
 	d.must(os.Remove(filepath.Join(d.dir, "admin.password"))) // who is there needs none
 	d.begin()
 	c, err := d.open().NewPullConsumer(t.Context(), om.WithGroup("g"))

@@ -80,6 +80,9 @@ func devCommand() *cobra.Command {
 		Example: "  oms dev\n  oms dev --path ./data",
 		Args:    args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
+			if local, err := serve.IsLocal(listen); err == nil && !local {
+				return usage(c, fmt.Errorf("--listen %s can be reached from other machines, and this broker asks nobody who he is; listen on 127.0.0.1, [::1] or localhost, or use oms serve", listen))
+			}
 			l := &serve.Loaded{Config: serve.Defaults()}
 			l.Path, l.Memory, l.Listen, l.Admin.Listen = path, path == "", listen, ""
 			return runServer(c, l, func(address, _ string) error { return paste(c.OutOrStdout(), remote.URL(address)) })

@@ -154,6 +154,11 @@ func TestServeRefuses(t *testing.T) {
 			t.Errorf("%v: status %d: %s", c.args, code, stderr)
 		}
 	}
+	for _, listen := range []string{":0", "0.0.0.0:0", "example.com:7650"} {
+		if code, out, stderr := command(t, "dev", "--listen", listen); code != 2 || out != "" || !strings.Contains(stderr, "this broker asks nobody who he is") {
+			t.Errorf("dev at %s: status %d: %s%s", listen, code, out, stderr)
+		}
+	}
 	r := startDev(t, "--path", dir)
 	code, _, stderr := command(t, "serve", "--path", dir, "--listen", "127.0.0.1:0")
 	if code != 1 || !strings.Contains(stderr, "is held by process") {
