@@ -48,6 +48,10 @@ type slot struct {
 	cancelled map[int64]ranges // message numbers, by the entry's offset
 	open      bool             // of level 0: read into due; of others: on the move
 	due       []dueKey         // what is to be exposed, the first first; open slots of level 0
+	sent      int              // of the first of due, those whose command is on its way
+	commands  int              // on their way
+	opening   bool             // somebody is about to open and to read it
+	reader    *slotReader      // of an open slot of level 0 that was read
 }
 
 // slotRecord is the stored form of a slot.

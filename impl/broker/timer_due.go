@@ -9,25 +9,17 @@ import (
 	"github.com/openmessaging/openmessaging-go/impl/store"
 )
 
-// exposer puts what is due into its partitions.
-type exposer struct {
-	b       *Broker
-	readers map[*slot]*slotReader // of the open slots of level 0
-}
-
-// runTimers exposes what is due until ctx ends.
+// runTimers puts what is due into its partitions until ctx ends.
 func (b *Broker) runTimers(ctx context.Context) {
-	x := &exposer{b: b, readers: make(map[*slot]*slotReader)}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
-		wait, err := x.step(ctx)
+		wait, err := b.timerStep(ctx)
 		if errors.Is(err, store.ErrBeyond) {
 			wait, err = maxPatience, nil // what is due is being committed
 		}
-		if err != nil && ctx.Err() == nil {
-			b.log.Error("delayed messages cannot be delivered; it is tried again every second", "error", err)
-			wait = time.Second
+		if err != nil {
+			b.timerPause(err)
 		}
 		if wait <= 0 {
 			continue
@@ -41,20 +33,49 @@ func (b *Broker) runTimers(ctx context.Context) {
 	}
 }
 
-// step does what is to do now and returns how long there is nothing more.
-func (x *exposer) step(ctx context.Context) (time.Duration, error) {
-	t := x.b.timers
+// timerPause logs an error and waits before the next try.
+func (b *Broker) timerPause(err error) {
+	if b.ctx.Err() != nil {
+		return
+	}
+	b.log.Error("delayed messages cannot be delivered; it is tried again every second", "error", err)
+	select {
+	case <-time.After(time.Second):
+	case <-b.ctx.Done():
+	}
+}
+
+// timerStep does what is to do now and returns how long there is nothing more.
+// Slots are opened beside it, so that others are not late for that.
+func (b *Broker) timerStep(ctx context.Context) (time.Duration, error) {
+	t := b.timers
 	now := time.Now().UnixMilli()
 	t.mu.Lock()
 	s, next := t.nextSlot(now)
+	opens := s != nil && s.reader == nil
+	if opens {
+		s.opening = true
+	}
 	t.mu.Unlock()
 	switch {
 	case s == nil:
 		return time.Duration(next-now) * time.Millisecond, nil
-	case !s.open:
-		return 0, x.open(ctx, s)
+	case opens:
+		b.done.Go(func() { b.open(ctx, s) })
+		return 0, nil
 	}
-	return 0, x.expose(ctx, s, now)
+	return 0, b.expose(s, now)
+}
+
+// open opens a slot and reads it.
+func (b *Broker) open(ctx context.Context, s *slot) {
+	if err := b.readDue(ctx, s); err != nil {
+		b.timerPause(err)
+	}
+	b.timers.mu.Lock()
+	s.opening = false
+	b.timers.mu.Unlock()
+	signal(b.timers.changed)
 }
 
 // nextSlot returns the first slot of a second with something to do, or when
@@ -67,9 +88,11 @@ func (t *timers) nextSlot(now int64) (first *slot, next int64) {
 		}
 		at := s.opens()
 		switch {
-		case s.open && len(s.due) > 0:
-			at = s.start + s.due[0].after()
-		case s.open:
+		case s.opening, s.commands == exposeAhead, s.commands > 0 && len(s.due) == s.sent:
+			continue
+		case s.reader != nil && len(s.due) > s.sent:
+			at = s.start + s.due[s.sent].after()
+		case s.reader != nil:
 			at = s.start + s.width() // it can go then
 		}
 		if at <= now && (first == nil || s.start < first.start) {
@@ -80,21 +103,20 @@ func (t *timers) nextSlot(now int64) (first *slot, next int64) {
 	return first, next
 }
 
-// open reads a slot.
-func (x *exposer) open(ctx context.Context, s *slot) error {
-	end, ok, err := s.prepare(ctx, x.b, true)
+// readDue opens a slot of a second and reads when its entries are due.
+func (b *Broker) readDue(ctx context.Context, s *slot) error {
+	end, ok, err := s.prepare(ctx, b, true)
 	if err != nil || !ok {
 		return err
 	}
-	t := x.b.timers
-	at, err := x.b.slotBegin(s)
+	at, err := b.slotBegin(s)
 	if err != nil {
 		return err
 	}
 	r := &slotReader{log: s.record.Log}
 	var due []dueKey
 	for ; at < end; at++ {
-		e, err := r.entry(x.b.store, at)
+		e, err := r.entry(b.store, at)
 		if err != nil {
 			return err
 		}
@@ -102,27 +124,33 @@ func (x *exposer) open(ctx context.Context, s *slot) error {
 			due = append(due, newDueKey(e.due-s.start, at))
 		}
 	}
-	x.readers[s] = r
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	b.timers.mu.Lock()
+	defer b.timers.mu.Unlock()
 	s.due = append(s.due, due...)
 	slices.Sort(s.due)
+	s.due = slices.Compact(s.due) // an earlier try has failed
+	s.reader = r
 	return nil
 }
 
-// exposeBytes bounds what one command exposes.
-const exposeBytes = 1 << 20
+const (
+	// exposeBytes bounds what one command exposes.
+	exposeBytes = 1 << 20
+	// exposeAhead is how many commands of a slot are on their way at once: what
+	// becomes due while one is committed goes with the next commit.
+	exposeAhead = 4
+)
 
-// expose puts what is due in a slot into its partitions, or drops the slot.
-func (x *exposer) expose(ctx context.Context, s *slot, now int64) error {
-	t := x.b.timers
+// expose has what is due in a slot put into its partitions, or the slot dropped.
+func (b *Broker) expose(s *slot, now int64) error {
+	t := b.timers
 	t.mu.Lock()
 	n, _ := slices.BinarySearch(s.due, newDueKey(now-s.start+1, 0))
-	keys := slices.Clone(s.due[:min(n, moveEntries)])
+	keys := slices.Clone(s.due[min(s.sent, n):min(s.sent+moveEntries, n)])
 	t.mu.Unlock()
 	c := &exposeDue{slot: s, now: now}
 	for bytes := 0; len(c.entries) < len(keys) && bytes < exposeBytes; {
-		e, err := x.readers[s].entry(x.b.store, keys[len(c.entries)].offset())
+		e, err := s.reader.entry(b.store, keys[len(c.entries)].offset())
 		if err != nil {
 			return err
 		}
@@ -130,12 +158,26 @@ func (x *exposer) expose(ctx context.Context, s *slot, now int64) error {
 		bytes += e.size()
 	}
 	c.keys = keys[:len(c.entries)]
-	if err := x.b.submit(ctx, c); err != nil {
-		return err
-	}
-	if c.dropped {
-		delete(x.readers, s)
-	}
+	t.mu.Lock()
+	s.sent += len(c.keys)
+	s.commands++
+	t.mu.Unlock()
+	p := b.commits.submit(c)
+	b.done.Go(func() {
+		err := <-p.done
+		t.mu.Lock()
+		if !c.applied {
+			s.sent -= len(c.keys)
+		}
+		t.mu.Unlock()
+		if err != nil {
+			b.timerPause(err)
+		}
+		t.mu.Lock()
+		s.commands--
+		t.mu.Unlock()
+		signal(t.changed)
+	})
 	return nil
 }
 
@@ -145,15 +187,15 @@ type exposeDue struct {
 	now     int64 // nothing that is due later is among the entries
 	keys    []dueKey
 	entries []entry
-	dropped bool // the answer: the slot is gone
+	applied bool
 }
 
 func (c *exposeDue) apply(b *Broker, tx *transaction) error {
 	s, t := c.slot, b.timers
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !slices.Equal(s.due[:len(c.keys)], c.keys) {
-		return nil // more came meanwhile that is due before
+	if len(s.due) < len(c.keys) || !slices.Equal(s.due[:len(c.keys)], c.keys) || t.slots[s.slotID] != s {
+		return nil // more came meanwhile that is due before, or a command before this one was refused
 	}
 	var due delivery
 	for i, k := range c.keys {
@@ -165,14 +207,19 @@ func (c *exposeDue) apply(b *Broker, tx *transaction) error {
 		for _, d := range parts {
 			due.add(e.target, d.chunk, d.Header)
 		}
+	}
+	for i, k := range c.keys {
+		e := &c.entries[i]
 		t.count(tx, s, -1, -int64(e.size()))
 		s.record.Due, s.record.Offset = e.due, k.offset()
 		delete(s.cancelled, k.offset())
 	}
+	c.applied = true
 	s.due = s.due[len(c.keys):]
+	s.sent -= len(c.keys)
 	t.exposed = max(t.exposed, c.now)
 	due.deliver(b, tx)
-	if c.dropped = len(s.due) == 0 && t.exposed >= s.start+s.width(); c.dropped {
+	if len(s.due) == 0 && t.exposed >= s.start+s.width() {
 		t.drop(tx, s)
 	}
 	return nil

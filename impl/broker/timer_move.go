@@ -127,6 +127,13 @@ func (c *moveSlot) apply(b *Broker, tx *transaction) error {
 		return nil
 	}
 	now := max(tx.now, t.exposed)
+	parts := make([][]delayed, len(c.entries))
+	for i := range c.entries {
+		var err error
+		if parts[i], err = s.left(c.from+int64(i), &c.entries[i]); err != nil {
+			return err
+		}
+	}
 	var due delivery
 	for i := range c.entries {
 		e := &c.entries[i]
@@ -136,13 +143,9 @@ func (c *moveSlot) apply(b *Broker, tx *transaction) error {
 		if gone {
 			continue
 		}
-		parts, err := s.left(offset, e)
-		if err != nil {
-			return err
-		}
 		t.count(tx, s, -1, -int64(e.size()))
 		delete(s.cancelled, offset)
-		for _, d := range parts {
+		for _, d := range parts[i] {
 			part := &entry{d.due, e.target, d.Header, d.chunk}
 			if d.due > now {
 				t.add(b, tx, part, now)

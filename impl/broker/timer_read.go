@@ -67,14 +67,25 @@ func (s *slot) prepare(ctx context.Context, b *Broker, withOpen bool) (readTo in
 	if c.cancelsTo == 0 {
 		return c.readTo, true, nil
 	}
-	at, _, ok, err := b.store.Bounds(s.record.Cancels)
-	if err != nil || !ok {
+	if err := s.readCancels(b, c.cancelsTo); err != nil {
+		b.timers.mu.Lock()
+		s.watched = false
+		b.timers.mu.Unlock()
 		return 0, false, err
 	}
-	for at < c.cancelsTo {
+	return c.readTo, true, nil
+}
+
+// readCancels takes up what was cancelled before the slot was watched.
+func (s *slot) readCancels(b *Broker, to int64) error {
+	at, _, _, err := b.store.Bounds(s.record.Cancels)
+	if err != nil {
+		return err
+	}
+	for at < to {
 		rec, err := b.store.Read(s.record.Cancels, at)
 		if err != nil {
-			return 0, false, err
+			return err
 		}
 		b.timers.mu.Lock()
 		for data := rec.Data; len(data) >= cancelSize; data = data[cancelSize:] {
@@ -83,7 +94,7 @@ func (s *slot) prepare(ctx context.Context, b *Broker, withOpen bool) (readTo in
 		b.timers.mu.Unlock()
 		at = rec.End()
 	}
-	return c.readTo, true, nil
+	return nil
 }
 
 // slotBegin returns the first offset of a slot that can be read: retention drops
