@@ -54,7 +54,7 @@ func TestServers(t *testing.T) {
 	if err := f.Stop(); err != nil {
 		t.Error(err)
 	}
-	if left, _ := filepath.Glob(filepath.Join(tmp, "*")); len(left) > 0 {
+	if left, _ := filepath.Glob(filepath.Join(tmp, "sql-*")); len(left) > 0 {
 		t.Errorf("%v was left behind", left)
 	}
 }

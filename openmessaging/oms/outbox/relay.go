@@ -22,7 +22,7 @@ type RelayOptions struct {
 	// Wake. Default 500 ms.
 	Poll time.Duration
 	// Lease is for how long a relay that has died or lost the database keeps
-	// others from publishing. At least a second. Default 10 s.
+	// others from publishing. At least 100 ms. Default 10 s.
 	Lease time.Duration
 	// Logger is told of failed sends, of messages that are set aside, and of
 	// errors of the database. Default slog.Default().
@@ -57,8 +57,8 @@ func NewRelay(o *Outbox, s BatchSender, opts RelayOptions) (*Relay, error) {
 	switch {
 	case opts.Poll < time.Millisecond:
 		return nil, om.NewError(om.CodeBadParameter, "open", "relay", "Poll %v is shorter than a millisecond", opts.Poll)
-	case opts.Lease < time.Second:
-		return nil, om.NewError(om.CodeBadParameter, "open", "relay", "the lease %v is shorter than a second", opts.Lease)
+	case opts.Lease < 100*time.Millisecond:
+		return nil, om.NewError(om.CodeBadParameter, "open", "relay", "the lease %v is shorter than 100 ms", opts.Lease)
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
