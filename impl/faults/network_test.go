@@ -146,9 +146,9 @@ func (n *network) disturb(rnd *rand.Rand) map[string]int {
 			counts[name]++
 			n.add(name, []string{"upstream", "downstream"}[rnd.IntN(2)], counts[name])
 		}
-		time.Sleep(time.Duration(50+rnd.IntN(500)) * time.Millisecond) // the network is bad for real time
+		<-time.After(time.Duration(50+rnd.IntN(500)) * time.Millisecond) // the network is bad for real time
 		n.calm()
-		time.Sleep(time.Duration(rnd.IntN(300)) * time.Millisecond)
+		<-time.After(time.Duration(rnd.IntN(300)) * time.Millisecond)
 	}
 	return counts
 }
