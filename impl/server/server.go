@@ -112,7 +112,10 @@ const (
 	// Windows of flow control: what a client may send unread, on a stream and on
 	// a connection.
 	streamWindow, connectionWindow = 1 << 20, 4 << 20
-	bufferBytes                    = 64 << 10
+	// bufferBytes is what is written at once, while something is.
+	bufferBytes = 64 << 10
+	// readBytes is what each connection takes for reading, silent ones too.
+	readBytes = 8 << 10
 	// checkEvery is how often the server looks whether those who are connected
 	// are still logged in.
 	checkEvery = 2 * time.Second
@@ -148,7 +151,7 @@ func New(o Options) *Server {
 		grpc.MaxConcurrentStreams(uint32(s.opts.MaxStreams)), grpc.MaxHeaderListSize(16 << 10),
 		grpc.ConnectionTimeout(s.opts.Handshake),
 		grpc.InitialWindowSize(streamWindow), grpc.InitialConnWindowSize(connectionWindow),
-		grpc.ReadBufferSize(bufferBytes), grpc.WriteBufferSize(bufferBytes),
+		grpc.ReadBufferSize(readBytes), grpc.WriteBufferSize(bufferBytes),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingAfter, Timeout: pingWithin, MaxConnectionIdle: idleAfter}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingAfter / 3, PermitWithoutStream: true}),
 	}

@@ -63,7 +63,7 @@ func benchCommand() *cobra.Command {
 
 func (s scenario) command() *cobra.Command {
 	cfg := bench.Config{Scenario: s.name}
-	var asJSON bool
+	var asJSON, asCSV bool
 	var volume, profile string
 	c := &cobra.Command{
 		Use:   s.name,
@@ -97,9 +97,12 @@ after it. Ctrl-C ends the run with the figures so far.`,
 			if err != nil {
 				return &exitError{exitFailed, err}
 			}
-			if asJSON {
+			switch {
+			case asJSON:
 				err = json.NewEncoder(c.OutOrStdout()).Encode(r)
-			} else {
+			case asCSV:
+				err = r.WriteCSV(c.OutOrStdout())
+			default:
 				err = printResult(c.OutOrStdout(), r)
 			}
 			if err != nil {
@@ -128,6 +131,8 @@ after it. Ctrl-C ends the run with the figures so far.`,
 	}
 	f.IntVar(&cfg.Rate, "rate", s.rate, "messages a second, 0 for as many as possible")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
+	f.BoolVar(&asCSV, "csv", false, "print a line of names and a line of values, separated by commas")
+	c.MarkFlagsMutuallyExclusive("json", "csv")
 	if s.name == "publish" || s.name == "send" {
 		f.BoolVar(&cfg.Limit, "limit", false, "measure in the same run a bare Badger loop that commits the same bytes, and the ratio to it")
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/csv"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -135,6 +136,22 @@ func TestBench(t *testing.T) {
 				t.Errorf("status %d: %s%s", code, stdout, stderr)
 			}
 		})
+	}
+}
+
+func TestBenchCSV(t *testing.T) {
+	code, stdout, stderr := command(t, "bench", "publish", "--messages", "1000", "--csv")
+	rows, err := csv.NewReader(strings.NewReader(stdout)).ReadAll()
+	if code != 0 || err != nil || len(rows) != 2 {
+		t.Fatalf("status %d, %v: %s%s", code, err, stdout, stderr)
+	}
+	for name, want := range map[string]string{"scenario": "publish", "messages": "1000", "ratio_to_limit": "", "queues": "1"} {
+		if i := slices.Index(rows[0], name); i < 0 || rows[1][i] != want {
+			t.Errorf("%s is not %q: %s", name, want, stdout)
+		}
+	}
+	if code, _, _ := command(t, "bench", "publish", "--json", "--csv"); code != exitUsage {
+		t.Errorf("status %d for two formats", code)
 	}
 }
 

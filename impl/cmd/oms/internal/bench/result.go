@@ -1,5 +1,13 @@
 package bench
 
+import (
+	"encoding/csv"
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+)
+
 // Result is what a scenario measured. Fields that a scenario does not measure
 // are null in JSON.
 type Result struct {
@@ -28,6 +36,28 @@ type Result struct {
 	Duplicates             int64    `json:"duplicates"`
 	Gigabytes              []Window `json:"gigabytes,omitempty"`
 	Interrupted            bool     `json:"interrupted,omitempty"`
+}
+
+// WriteCSV writes the names of the fields and their values, as in JSON without
+// the gigabytes; what was not measured is empty.
+func (r Result) WriteCSV(out io.Writer) error {
+	var names, values []string
+	v := reflect.ValueOf(r)
+	for field, value := range v.Fields() {
+		if value.Kind() == reflect.Slice {
+			continue
+		}
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		text := ""
+		if value.Kind() != reflect.Pointer {
+			text = fmt.Sprint(value)
+		} else if !value.IsNil() {
+			text = fmt.Sprint(value.Elem())
+		}
+		names, values = append(names, name), append(values, text)
+	}
+	w := csv.NewWriter(out)
+	return w.WriteAll([][]string{names, values})
 }
 
 // Window is one gigabyte of message bodies on its way.
