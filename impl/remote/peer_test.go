@@ -116,7 +116,7 @@ func peerWays(b *testing.B) []peerWay {
 	return ways
 }
 
-// repeat calls f in n goroutines until the time is over, and returns how many
+// repeat calls f in n goroutines, once at least, until the time is over, and returns how many
 // messages a second went, by what f returns.
 func repeat(b *testing.B, n int, f func(i int) (int, error)) float64 {
 	var sent atomic.Int64
@@ -124,7 +124,7 @@ func repeat(b *testing.B, n int, f func(i int) (int, error)) float64 {
 	began := time.Now()
 	for i := range n {
 		all.Go(func() {
-			for time.Since(began) < *peerTime {
+			for first := true; first || time.Since(began) < *peerTime; first = false {
 				k, err := f(i)
 				if err != nil {
 					b.Error(err)
@@ -288,7 +288,7 @@ func (p *natsPeer) asyncTo(subject string) float64 {
 	js := p.connect(jetstream.WithPublishAsyncMaxPending(8 * peerBatch))
 	body := make([]byte, *peerBody)
 	began, n := time.Now(), 0
-	for ; time.Since(began) < *peerTime; n++ {
+	for ; n == 0 || time.Since(began) < *peerTime; n++ {
 		_, err := js.PublishAsync(subject, body, jetstream.WithStallWait(time.Minute))
 		p.must(err)
 	}
