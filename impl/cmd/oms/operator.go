@@ -8,6 +8,7 @@ func operatorCommands() []*cobra.Command {
 		contextCommand(), namespaceCommand(), queueCommand(), groupCommand(), routeCommand(),
 		publishCommand(), consumeCommand(), messageCommand(), backupCommand(), restoreCommand(),
 		topCommand(), doctorCommand(), userCommand(), permissionCommand(),
+		delayedCommand(), serverCommand(),
 	}
 }
 
@@ -16,9 +17,9 @@ var groups = []struct {
 	title    string
 	commands []string
 }{
-	{"Messages:", []string{"publish", "consume", "message", "filter"}},
+	{"Messages:", []string{"publish", "consume", "message", "delayed", "filter"}},
 	{"Resources:", []string{"namespace", "queue", "group", "route"}},
-	{"Looking after a system:", []string{"context", "top", "doctor", "backup", "restore", "store"}},
+	{"Looking after a system:", []string{"context", "server", "top", "doctor", "backup", "restore", "store"}},
 	{"Who may do what:", []string{"user", "permission"}},
 	{"Running a broker:", []string{"dev", "serve", "bench"}},
 }

@@ -34,6 +34,9 @@ type publishing struct {
 	key        string
 	texts      []string // properties
 	properties om.Properties
+	delay      time.Duration
+	expire     time.Duration
+	priority   int8
 	batch      int
 }
 
@@ -58,6 +61,7 @@ Properties of --property are texts, or typed as in total:double=12.5; types are
 string, binary (base64), short, integer, long, float, double, bool.`,
 		Example: `  oms publish orders 'first order'
   oms publish orders '{"total":120}' --key customer-7 --property country=DE --property total:double=120
+  oms publish orders 'remind anna' --delay 24h --priority 7
   cat orders.txt | oms publish orders --lines
   oms publish orders --json < orders.jsonl
   oms message browse orders -n 3 --json | oms publish audit --json`,
@@ -77,6 +81,9 @@ string, binary (base64), short, integer, long, float, double, bool.`,
 	f.BoolVar(&p.asJSON, "json", false, "standard input is JSON lines, and JSON is printed")
 	f.StringVar(&p.key, "key", "", "key of the messages; equal keys share a partition")
 	f.StringArrayVar(&p.texts, "property", nil, "property of the messages, name=value or name:type=value; may be repeated")
+	f.DurationVar(&p.delay, "delay", 0, "how long the messages are held back, for example 90s or 24h")
+	f.DurationVar(&p.expire, "expire", 0, "after how long messages that were not delivered are dropped; 0 is never")
+	f.Int8Var(&p.priority, "priority", 0, "priority of the messages, 1 to 10; 0 is the usual one, which is 5")
 	f.IntVar(&p.batch, "batch", 1024, "the most messages in one call")
 	return c
 }
@@ -87,6 +94,12 @@ func (p *publishing) check() error {
 	}
 	if p.batch < 1 || p.batch > 65536 {
 		return fmt.Errorf("--batch %d is not in 1 to 65536", p.batch)
+	}
+	switch {
+	case p.delay < 0 || p.expire < 0:
+		return errors.New("--delay and --expire cannot be negative")
+	case p.priority < 0 || p.priority > 10:
+		return fmt.Errorf("--priority %d is not in 0 to 10", p.priority)
 	}
 	p.properties = om.Properties{}
 	for _, text := range p.texts {
@@ -223,6 +236,9 @@ func (s *sending) print(r om.SendResult) error {
 	switch {
 	case s.p.asJSON:
 		return printJSON(out, sentJSON{long(s.p.queue), r.MessageID, r.Partition, r.Offset})
+	case s.single && r.Partition >= 0 && r.Offset < 0:
+		_, err := fmt.Fprintf(out, "sent to %s, partition %d when it is due, id %s\n", s.p.queue, r.Partition, r.MessageID)
+		return err
 	case s.single && r.Partition >= 0:
 		_, err := fmt.Fprintf(out, "sent to %s, partition %d, offset %d, id %s\n", s.p.queue, r.Partition, r.Offset, r.MessageID)
 		return err
@@ -294,6 +310,15 @@ func (p *publishing) each(in io.Reader, f func(line int, m *om.Message) error) e
 func (p *publishing) message(m *om.Message) *om.Message {
 	if p.key != "" {
 		m.Ext.MessageKey = p.key
+	}
+	if p.delay > 0 {
+		m.Ext.Delay = p.delay
+	}
+	if p.expire > 0 {
+		m.Ext.ExpireAt = om.ExpireAfter(p.expire)
+	}
+	if p.priority > 0 {
+		m.Ext.Priority = p.priority
 	}
 	for k, v := range p.properties {
 		m.Properties[k] = v
