@@ -46,6 +46,7 @@ type queueRecord struct {
 	Created     int64        `msgpack:"created"`   // milliseconds since 1970 UTC
 	Description string       `msgpack:"description,omitempty"`
 	Filter      filterRecord `msgpack:"filter,omitempty"`
+	Priorities  bool         `msgpack:"priorities,omitempty"` // messages with priorities were sent to it
 }
 
 // encode encodes a record; records always can be encoded.
@@ -190,6 +191,7 @@ func (b *Broker) addQueue(r queueRecord) *Queue {
 		b: b, record: r, name: om.JoinQueueName(r.Namespace, r.Name),
 		groups:  make(map[string]*group),
 		waiting: make(map[*group]bool),
+		urgent:  r.Priorities,
 	}
 	for i := range r.Partitions {
 		log := r.FirstLog + uint64(i)

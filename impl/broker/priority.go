@@ -62,6 +62,9 @@ func (p *progress) takeUrgent(limit int64) (runs ranges, count int32) {
 		count = n
 		runs = append(runs, segment{s.From, end, 1})
 		limit -= end - s.From
+		if end < s.To {
+			break // what follows was delivered more or less often
+		}
 	}
 	for _, s := range runs {
 		p.ready.remove(s.From, s.To)

@@ -218,7 +218,10 @@ func (c *publish) apply(b *Broker, tx *transaction) error {
 		return notFound("send", q.name)
 	}
 	p := q.partitions[c.partition]
-	q.urgent = q.urgent || c.priorities
+	if c.priorities && !q.record.Priorities {
+		q.urgent, q.record.Priorities = true, true
+		tx.batch.Put(q.record.key(), encode(q.record))
+	}
 	if c.parts != nil {
 		return c.postpone(b, tx, p)
 	}

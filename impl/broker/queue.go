@@ -21,7 +21,7 @@ type Queue struct {
 	groups     map[string]*group
 	selector   *selector       // of record.Filter
 	waiting    map[*group]bool // those somebody waits for
-	urgent     bool            // there were messages with priorities in this life of the broker
+	urgent     bool            // there were messages with priorities
 	delayed    int64           // messages that are not due yet
 	deleted    bool
 	grown      chan struct{} // closed when messages come; nil when nobody waits
