@@ -60,6 +60,9 @@ const (
 	CodeCheckerMissing       Code = 20013
 	CodeTransactionNotExists Code = 20014
 	CodeMessageNotFound      Code = 20015
+	CodeProducerFenced       Code = 20016
+	CodeMemberFenced         Code = 20017
+	CodeMemberExpired        Code = 20018
 )
 
 // The error classes. errors.Is(err, ErrTimeout) holds for every *[Error] whose
@@ -128,6 +131,9 @@ var codes = map[Code]codeInfo{
 	CodeCheckerMissing:       {"no transaction checker", ErrTransaction, false},
 	CodeTransactionNotExists: {"no such transaction", ErrTransaction, false},
 	CodeMessageNotFound:      {"message not found", ErrDestination, false},
+	CodeProducerFenced:       {"producer fenced", ErrTransaction, false},
+	CodeMemberFenced:         {"member fenced", ErrRuntime, false},
+	CodeMemberExpired:        {"session of the member ended", ErrRuntime, false},
 }
 
 // Class returns the class sentinel of the code, for example [ErrTimeout];

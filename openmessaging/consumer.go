@@ -116,6 +116,21 @@ type ConsumerConfig struct {
 	Group string
 	// Start is where a group that is new to a queue starts. Default Begin.
 	Start Position
+	// Allocation makes the consumer a member of an assigned group; see
+	// [WithAllocation]. Default: the group is shared.
+	Allocation AllocationStrategy
+	// Member is the consumer in an assigned group. The default ID is unique. One
+	// that stays the same over restarts of a program gets its partitions back
+	// where the strategy remembers owners. Of two consumers with one id in a group
+	// and queue the later one takes over: the earlier one loses its partitions at
+	// once, and its calls give [CodeMemberFenced].
+	Member Member
+	// Session is for how long a member of an assigned group may be silent before
+	// it is put out: then its leases end and its partitions go to others. The
+	// consumer sends heartbeats by itself. 100 ms to 1 hour. Default 10 s.
+	Session time.Duration
+	// Rebalance is told which partitions the consumer has in an assigned group.
+	Rebalance RebalanceListener
 	// Filter lets only matching messages reach the group; what does not match
 	// counts as settled. All consumers of a group have the same filter: one
 	// that binds with another is refused with 1418 while others are there, and
@@ -126,15 +141,19 @@ type ConsumerConfig struct {
 	// again. Default 30 s.
 	Lease time.Duration
 	// Concurrency is the most handlers that run at once for each bound queue
-	// of a push consumer. Default 1, which keeps the order of a partition.
+	// of a push consumer. Default 1, which keeps the order of a partition. In an
+	// assigned group one handler at a time runs for each partition, so that any
+	// number keeps it.
 	Concurrency int
 	// Prefetch is the most messages held ready for the handlers of each bound
 	// queue. Default 256. Pull consumers do not prefetch.
 	Prefetch int
 	// HandlerBatch is the most messages in one call of a BatchHandler. Default 64.
+	// In an assigned group they are of one partition.
 	HandlerBatch int
 	// NackDelay is the pause before a message whose handler failed is
-	// delivered again. Default 0; needs CapNack, otherwise the lease's end counts.
+	// delivered again. Default 0, which is as the group's Backoff says; needs
+	// CapNack, otherwise the lease's end counts.
 	NackDelay time.Duration
 	// ManualAck leaves settling to the handler.
 	ManualAck bool

@@ -76,7 +76,8 @@ func (d *Delivery) settle(ctx context.Context, a Action, delay time.Duration, re
 func (d *Delivery) Ack(ctx context.Context) error { return d.settle(ctx, Ack, 0, "") }
 
 // Nack gives the message back, to be delivered again after delay at the
-// earliest (G24). Capability CapNack.
+// earliest (G24); with a delay of 0 the [Backoff] of the group holds. Capability
+// CapNack.
 func (d *Delivery) Nack(ctx context.Context, delay time.Duration) error {
 	if delay < 0 {
 		return NewError(CodeBadParameter, "nack", d.Destination, "the delay %v is negative", delay)

@@ -64,6 +64,21 @@ func (p Position) String() string {
 	return "begin"
 }
 
+// MarshalText writes what String writes, so that a program can keep a position
+// in JSON or a file and come back with it. A time that String does not promise
+// to be understood gives 1418.
+func (p Position) MarshalText() ([]byte, error) {
+	s := p.String()
+	_, err := ParsePosition(s)
+	return []byte(s), err
+}
+
+// UnmarshalText is ParsePosition.
+func (p *Position) UnmarshalText(text []byte) (err error) {
+	*p, err = ParsePosition(string(text))
+	return err
+}
+
 // ParsePosition parses the text of a position as String writes it.
 func ParsePosition(s string) (Position, error) {
 	kind, value, _ := strings.Cut(s, ":")

@@ -1,6 +1,7 @@
 package openmessaging_test
 
 import (
+	"encoding/json"
 	"errors"
 	"math"
 	"strings"
@@ -67,6 +68,27 @@ func TestR099_negative_offset_as_text(t *testing.T) {
 	}
 	if p, err := ParsePosition(AtOffset(-7).String()); err != nil || p != AtOffset(0) {
 		t.Errorf("%q is read as %v %v", AtOffset(-7), p, err)
+	}
+}
+
+// A position that a program keeps in JSON comes back as it was, and what is no
+// position is refused.
+func TestPositionInJSON(t *testing.T) {
+	type state struct {
+		At Position
+	}
+	for _, p := range []Position{{}, End(), AtOffset(42), AtTime(now)} {
+		text, err := json.Marshal(state{p})
+		var got state
+		if err := errors.Join(err, json.Unmarshal(text, &got)); err != nil || got.At != p {
+			t.Errorf("%v is kept as %s and comes back as %v, %v", p, text, got.At, err)
+		}
+	}
+	if text, err := json.Marshal(AtTime(time.Unix(1<<40, 0))); !errors.Is(err, CodeBadParameter) {
+		t.Errorf("a time that cannot be read back is written as %s, %v", text, err)
+	}
+	if err := new(Position).UnmarshalText([]byte("offset:x")); !errors.Is(err, CodeBadParameter) {
+		t.Error(err)
 	}
 }
 

@@ -15,6 +15,9 @@ type SendResult struct {
 	// Offset is the message's offset in that partition, -1 where the driver
 	// has none.
 	Offset int64
+	// Duplicate says that the message was not stored, because the queue has
+	// another one with the same id: the result names that one. See [Deduplication].
+	Duplicate bool
 }
 
 // Sender is the small, stable interface for code that only sends.
@@ -68,11 +71,47 @@ type Producer interface {
 	// SendBatchOneway is SendOneway for many messages.
 	SendBatchOneway(ctx context.Context, ms []*Message) error
 
+	// SendTransacted sends messages to any queues and acknowledges deliveries,
+	// of consumers of the same access point, as one: when it returns without an
+	// error all of it is durable, and nobody has seen a part of it. After an
+	// error nothing has happened and the deliveries are as they were, except
+	// after one of the timeout class, when it is not known. Nobody waits for a
+	// transaction that is not decided: its messages take their places in their
+	// queues when it is stored. The results are in the order of ms; either list
+	// may be empty. It is retried as Send is, and stored once all the same.
+	// Capability CapTransacted.
+	//
+	// Errors are those of Send, for the first message that is refused, and those
+	// of Delivery.Ack: CodeStaleReceipt for a delivery whose lease has ended.
+	SendTransacted(ctx context.Context, ms []*Message, acks ...*Delivery) ([]SendResult, error)
+
+	// Request sends a message and blocks for its reply. It sends a copy with the
+	// property [PropertyReplyTo] and, where m has none, a correlation id that
+	// nobody can guess; m stays as it is. A correlation id of your own must be
+	// new for each request, or a late reply would be taken for another's; one
+	// that is under way gives 1418. Any number of requests may be under way.
+	//
+	// When ctx ends first the error is that of Receive, of the timeout class for
+	// a deadline; the request may still be answered, and a reply that comes then
+	// goes to OnLateReply. Without a deadline it may block for ever: the
+	// SendTimeout bounds the sending only. What carries an unknown correlation
+	// id is dropped in the same way.
+	//
+	// The reply is settled when it is handed out. A reply that says why there is
+	// none, see [SetReplyFailure], gives an error of the operation "answer".
+	// Otherwise errors are those of Send; CodeNotRunning or ErrClosed when the
+	// producer is stopped meanwhile; and the timeout class when the reply queue
+	// goes meanwhile.
+	//
+	// The first request makes the producer's reply queue: see [ReplyQueuePrefix].
+	// Stop deletes it, and when the process dies it expires. CapRequestReply.
+	Request(ctx context.Context, m *Message) (*Message, error)
+
 	// Prepare stores a message that stays hidden until its transaction is
 	// committed (R079). It needs CapTransaction and a producer made
 	// [WithTransactionChecker]; without the checker it gives the transaction
 	// class (R082).
-	Prepare(ctx context.Context, m *Message) (Transaction, error)
+	Prepare(ctx context.Context, m *Message, opts ...PrepareOption) (Transaction, error)
 
 	// Flush blocks until everything handed over before the call has been
 	// answered or ctx ends. It returns no errors of the messages.
@@ -109,7 +148,8 @@ const (
 )
 
 // TransactionChecker is asked what became of a transaction that was neither
-// committed nor rolled back (R083). It may be called concurrently.
+// committed nor rolled back (R083). It may be called concurrently. It has 10 s,
+// after which ctx ends; that, and a panic, count as TxUnknown. m is its own.
 type TransactionChecker func(ctx context.Context, m *Message) TxVerdict
 
 // SendInterceptor holds the hooks around the sending of each message. Any
@@ -152,8 +192,21 @@ type ProducerConfig struct {
 	// SendTimeout bounds one message from its hand-over to its result where
 	// the context has no earlier deadline. Default 30 s; negative: no bound.
 	SendTimeout time.Duration
+	// ID names the producer across its lives. When a producer with the same ID
+	// starts, all earlier ones are fenced off: what they send, and what they do
+	// with transactions, is refused with [CodeProducerFenced], so that a process
+	// that was believed dead does no harm. Capability CapFencing. Default: none.
+	ID string
+	// Group names producers of which any may be asked about a transaction that
+	// another one has left open, also after a restart. Default: this producer
+	// alone. CapTransaction.
+	Group string
 	// Checker answers for transactions left open.
 	Checker TransactionChecker
+	// OnLateReply is told of replies that no Request waits for any more or ever
+	// did. It may be called concurrently and must not block. Default: they are
+	// counted and logged with slog, at level debug.
+	OnLateReply func(*Message)
 	// Interceptors are the first interceptors, in their order.
 	Interceptors []SendInterceptor
 }
@@ -198,9 +251,22 @@ func WithSendTimeout(d time.Duration) ProducerOption {
 	return func(c *ProducerConfig) { c.SendTimeout = d }
 }
 
+// WithProducerID names the producer across its lives and fences off earlier ones.
+func WithProducerID(id string) ProducerOption { return func(c *ProducerConfig) { c.ID = id } }
+
+// WithProducerGroup names producers of which any may be asked about transactions.
+func WithProducerGroup(name string) ProducerOption {
+	return func(c *ProducerConfig) { c.Group = name }
+}
+
 // WithTransactionChecker makes a producer that may Prepare messages.
 func WithTransactionChecker(check TransactionChecker) ProducerOption {
 	return func(c *ProducerConfig) { c.Checker = check }
+}
+
+// WithOnLateReply sets who is told of replies that nobody waits for.
+func WithOnLateReply(f func(*Message)) ProducerOption {
+	return func(c *ProducerConfig) { c.OnLateReply = f }
 }
 
 // WithSendInterceptor adds an interceptor.

@@ -6,8 +6,9 @@ import (
 )
 
 // StreamConsumer reads partitions as streams: in order, from any position,
-// forwards and backwards, without leases and without settling (R099).
-// Capability CapStream. All methods may be called concurrently.
+// forwards and backwards, without leases and without settling (R099). Nothing
+// that groups get is changed by it. Delayed messages show when they are due,
+// those that have expired as long as they are stored. Capability CapStream. All methods may be called concurrently.
 type StreamConsumer interface {
 	Lifecycle
 
@@ -32,6 +33,8 @@ type Cursor interface {
 	Backward(ctx context.Context) iter.Seq2[*Delivery, error]
 
 	// Position returns where the cursor stands, as the offset of the message
-	// that Forward would hand out next.
+	// that Forward would hand out next. It has a text, so that a program can
+	// store it, with what it has done with the messages before it, and open a
+	// cursor there later, also after restarts of the program or the provider.
 	Position() Position
 }

@@ -57,6 +57,18 @@ func (c Config) Secrets(ctx context.Context) (s Credentials, err error) {
 	return s, err
 }
 
+// SecretsWithin is Secrets for client libraries that ask for them by a function
+// without context and error: it blocks up to limit, and logs an error.
+func (c Config) SecretsWithin(limit time.Duration) Credentials {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	s, err := c.Secrets(ctx)
+	if err != nil {
+		c.Logger.Warn("no credentials", "url", c.URL.String(), "error", err)
+	}
+	return s
+}
+
 // Credentials are the secrets of an account. Printed or logged they show the
 // AccountID only (G39).
 type Credentials struct {
@@ -92,8 +104,16 @@ type Conn interface {
 
 // SenderConfig is what NewSender gets.
 type SenderConfig struct {
+	// ProducerID fences off the senders that were made with it before: what they
+	// send, prepare, commit or roll back is refused with CodeProducerFenced when
+	// NewSender has returned, durably with CapPersistent, and their Checker is not
+	// asked any more. Empty without one. Only drivers with CapFencing see one.
+	ProducerID string
+	// Group names the senders of which any with a Checker may be asked about a
+	// transaction that one of them has left open; empty for this sender alone.
+	Group string
 	// Checker answers for transactions left open; nil without one. Only
-	// drivers with CapTransaction see one.
+	// drivers with CapTransaction see one, and Group.
 	Checker om.TransactionChecker
 }
 
@@ -145,6 +165,18 @@ type ReceiverConfig struct {
 	// Lease is how long a message may stay unacknowledged before it is
 	// delivered again.
 	Lease time.Duration
+	// Member makes the receiver a member of an assigned group; nil shares the
+	// group. Only drivers with CapAssigned see one.
+	Member *MemberConfig
+}
+
+// MemberConfig is a member of an assigned group.
+type MemberConfig struct {
+	om.Member
+	// Strategy says who gets what. The driver runs it where its system wants it.
+	Strategy om.AllocationStrategy
+	// Session is for how long the member may be silent before it is put out.
+	Session time.Duration
 }
 
 // Receiver receives messages of one queue for one group.

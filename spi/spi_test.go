@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -121,7 +122,7 @@ func (nacking) Nack(context.Context, []spi.Receipt, time.Duration) ([]error, err
 
 type preparing struct{ spi.Sender }
 
-func (preparing) Prepare(context.Context, *om.Message) (spi.Outcome, string, error) {
+func (preparing) Prepare(context.Context, *om.Message, om.TransactionCheck) (spi.Outcome, string, error) {
 	return spi.Outcome{}, "tx", nil
 }
 func (preparing) Commit(context.Context, string) error   { return nil }
@@ -139,7 +140,7 @@ func TestG40_powers_of_senders_and_receivers(t *testing.T) {
 	if !ok {
 		t.Fatal("Transactor not found behind two wrappers")
 	}
-	if _, id, err := x.Prepare(t.Context(), nil); id != "tx" || err != nil {
+	if _, id, err := x.Prepare(t.Context(), nil, om.TransactionCheck{}); id != "tx" || err != nil {
 		t.Error(id, err)
 	}
 }
@@ -224,5 +225,15 @@ func TestR026_limits(t *testing.T) {
 		if err := l.Check("send", m); !errors.Is(err, code) {
 			t.Errorf("over %+v: %v", l, err)
 		}
+	}
+}
+
+func TestGive(t *testing.T) {
+	var text string
+	var err error
+	var other fmt.Stringer
+	as := func(target any) bool { return spi.Give(target, "text") || spi.Give(target, io.EOF) }
+	if !as(&text) || text != "text" || !as(&err) || err != io.EOF || as(&other) || as(text) || as(nil) {
+		t.Errorf("%q, %v, %v", text, err, other)
 	}
 }

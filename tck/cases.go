@@ -10,7 +10,7 @@ var cases = func() table {
 	all := make(table)
 	for _, t := range []table{
 		valueCases, messageCases, extensionCases, orderCases, accessPointCases, producerCases, batchCases, consumerCases, pullCases,
-		pushCases, suspendCases, transactionCases, resourceCases, filterCases, bindingCases, delayCases, routeCases, streamCases, lifecycleCases, errorCases, contextCases,
+		pushCases, suspendCases, transactionCases, resourceCases, filterCases, bindingCases, delayCases, deadLetterCases, deduplicationCases, assignedCases, transactedCases, checkCases, statsCases, routeCases, streamCases, requestCases, lifecycleCases, errorCases, contextCases,
 		settleCases, leaseCases, faultCases, honestyCases,
 	} {
 		maps.Copy(all, t)

@@ -22,6 +22,7 @@ var extensionCases = table{
 	"R039": deliveryCount,
 	"R040": priorityDefaultAndRange,
 	"R041": priorityBestEffort,
+	"R162": priorityNoStarving,
 	"R042": partitionHonoured,
 	"G19":  badDelay,
 	"G20":  partitionRange,
@@ -217,6 +218,30 @@ func priorityBestEffort(t *trial) {
 	}
 }
 
+func priorityNoStarving(t *trial) {
+	q := t.Queue()
+	p, c := t.Producer(), t.Pull([]string{q})
+	send := func(body string, priority int8) {
+		m := message(q, body)
+		m.Ext.Priority = priority
+		t.Send(p, m)
+	}
+	send("low", 1)
+	for range 10 {
+		send("high", 10)
+	}
+	const most = 200
+	for range most {
+		send("high", 10)
+		d := t.Receive(c)
+		t.Ack(c, d)
+		if string(d.Body) == "low" {
+			return
+		}
+	}
+	t.Errorf("a message of priority 1 did not come among %d, behind others of priority 10", most)
+}
+
 func partitionHonoured(t *trial) {
 	const n = 3
 	q := t.QueueOf(n)
@@ -266,6 +291,8 @@ func partitionRange(t *trial) {
 var orderCases = table{
 	"R032": orderPerKey,
 	"R033": keyToOnePartition,
+	"R128": partitionsAdded,
+	"R160": keyOrderResumed,
 	"G34":  offsetMonotonic,
 }
 
@@ -310,6 +337,30 @@ func orderPerKey(t *trial) {
 	}
 }
 
+func keyOrderResumed(t *trial) {
+	const n = 12
+	q := t.manyPartitions()
+	p := t.Producer()
+	for _, body := range numbered(n) {
+		m := message(q, body)
+		m.Ext.MessageKey = "k"
+		t.Send(p, m)
+	}
+	c := t.Pull([]string{q})
+	got := bodies(t.ReceiveAndAck(c, 3))
+	t.NoError(c.Close(t.ctx), "close")
+	t.die(q, 1)
+	c = t.Pull([]string{q})
+	got = append(got, bodies(t.ReceiveAndAck(c, 3))...)
+	t.NoError(c.Close(t.ctx), "close")
+	if restart := t.target.Faults.Restart; restart != nil && t.Has(om.CapPersistent) {
+		t.die(q, 1)
+		t.fault("Restart", restart)
+	}
+	got = append(got, bodies(t.ReceiveAndAck(t.Pull([]string{q}), n-6))...)
+	equalLists(t, "messages of a key over the deaths of its consumers", got, numbered(n))
+}
+
 func keyToOnePartition(t *trial) {
 	partitions := make(map[string][]int32)
 	for _, d := range t.keyed(t.manyPartitions(), []string{"a", "b", "c", "d", "e"}, 8) {
@@ -322,6 +373,41 @@ func keyToOnePartition(t *trial) {
 			t.Errorf("messages of key %q lie in partitions %v, want one", k, ps)
 		}
 	}
+}
+
+func partitionsAdded(t *trial) {
+	q, rs := t.QueueOf(2), t.AP().Resources()
+	p, keys := t.Producer(), []string{"a", "b", "c", "d", "e", "f", "g", "h"}
+	c := t.Pull([]string{q})
+	const each = 5
+	for round, total := range []int{2, 5, 7} {
+		t.NoError(rs.AddPartitions(t.ctx, q, total), "give it %d partitions", total)
+		for i := range each {
+			for _, k := range keys {
+				m := message(q, fmt.Sprint(round*each+i))
+				m.Ext.MessageKey = k
+				t.Send(p, m)
+			}
+		}
+	}
+	m := message(q, "there")
+	m.Ext.Partition = om.Some(int32(6))
+	t.Send(p, m)
+	if t.Has(om.CapAdmin) {
+		made, err := rs.Queue(t.ctx, q)
+		t.NoError(err, "describe the queue")
+		equal(t, "partitions of the queue", made.Partitions, 7)
+	}
+	t.Is(rs.AddPartitions(t.ctx, q, 6), "6 partitions where there are 7", om.CodeBadParameter)
+	t.Is(rs.AddPartitions(t.ctx, unique("tck-none"), 3), "partitions of a queue that is not there", om.ErrDestination)
+	got := make(map[string][]string)
+	for _, d := range t.ReceiveAndAck(c, 3*each*len(keys)+1) {
+		got[d.Ext.MessageKey] = append(got[d.Ext.MessageKey], string(d.Body))
+	}
+	for _, k := range keys {
+		equalLists(t, "messages of key "+k, got[k], numbered(3*each))
+	}
+	t.Nothing(c, "each message comes once")
 }
 
 func offsetMonotonic(t *trial) {

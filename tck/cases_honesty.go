@@ -3,8 +3,10 @@ package tck
 import (
 	"context"
 	"fmt"
+	"time"
 
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
+	"github.com/openmessaging/openmessaging-go/openmessaging/allocation"
 	"github.com/openmessaging/openmessaging-go/spi"
 )
 
@@ -28,7 +30,17 @@ func (t *trial) undeclared(q string) map[om.Capability]map[string]func() error {
 			"Queues":          func() error { _, err := rs.Queues(t.ctx); return err },
 			"CreateNamespace": func() error { return rs.CreateNamespace(t.ctx, unique("tck-probe")) },
 		},
+		om.CapAddPartitions: {"AddPartitions": func() error { return rs.AddPartitions(t.ctx, q, 2) }},
+		om.CapAssigned: {"Bind": func() error {
+			c, err := ap.NewPullConsumer(t.ctx, om.WithGroup(unique("tck-probe")), om.WithAllocation(allocation.Average()))
+			if err != nil {
+				return err
+			}
+			return c.Bind(t.ctx, q)
+		}},
 		om.CapMetadata: {"Partitions": func() error { _, err := rs.Partitions(t.ctx, q); return err }},
+		om.CapStats:    {"Stats": func() error { _, err := rs.Stats(t.ctx, q); return err }},
+		om.CapFind:     {"FindMessages": func() error { _, err := rs.FindMessages(t.ctx, q, om.MessageQuery{}); return err }},
 		om.CapSeek: {
 			"SeekGroup": func() error { return rs.SeekGroup(t.ctx, q, "tck", om.Begin()) },
 			"From": func() error {
@@ -38,11 +50,30 @@ func (t *trial) undeclared(q string) map[om.Capability]map[string]func() error {
 		},
 		om.CapStream:      {"NewStreamConsumer": func() error { _, err := ap.NewStreamConsumer(t.ctx); return err }},
 		om.CapCancelDelay: {"CancelDelayed": func() error { return rs.CancelDelayed(t.ctx, q, "id") }},
-		om.CapFilter:      {"SetFilter": func() error { return rs.SetFilter(t.ctx, q, om.SQL("a = 1")) }},
-		om.CapRouting:     {"Routes": func() error { _, err := rs.Routes(t.ctx); return err }},
-		om.CapNack:        {"Nack": func() error { return d().Nack(t.ctx, 0) }},
-		om.CapLease:       {"Extend": func() error { return d().Extend(t.ctx, t.Lease) }},
-		om.CapDeadLetter:  {"Reject": func() error { return d().Reject(t.ctx, "probe") }},
+		om.CapGroupConfig: {
+			"ConfigureGroup": func() error { return rs.ConfigureGroup(t.ctx, q, "tck", om.GroupConfig{}) },
+			"Group":          func() error { _, err := rs.Group(t.ctx, q, "tck"); return err },
+		},
+		om.CapRedrive:    {"Redrive": func() error { _, err := rs.Redrive(t.ctx, q, "tck", om.Redrive{}); return err }},
+		om.CapFilter:     {"SetFilter": func() error { return rs.SetFilter(t.ctx, q, om.SQL("a = 1")) }},
+		om.CapRouting:    {"Routes": func() error { _, err := rs.Routes(t.ctx); return err }},
+		om.CapNack:       {"Nack": func() error { return d().Nack(t.ctx, 0) }},
+		om.CapLease:      {"Extend": func() error { return d().Extend(t.ctx, t.Lease) }},
+		om.CapDeadLetter: {"Reject": func() error { return d().Reject(t.ctx, "probe") }},
+		om.CapDeduplication: {"CreateQueue": func() error {
+			return rs.CreateQueue(t.ctx, om.QueueConfig{Name: unique("tck-probe"), Deduplication: om.Deduplication{Window: time.Minute}})
+		}},
+		om.CapFencing: {"NewProducer": func() error { _, err := ap.NewProducer(t.ctx, om.WithProducerID(unique("tck-probe"))); return err }},
+		om.CapRequestReply: {
+			"Request": func() error { _, err := t.Producer().Request(t.ctx, message(q, "probe")); return err },
+			"CreateQueue": func() error {
+				return rs.CreateQueue(t.ctx, om.QueueConfig{Name: unique("tck-probe"), Expires: time.Minute})
+			},
+		},
+		om.CapTransacted: {"SendTransacted": func() error {
+			_, err := t.Producer().SendTransacted(t.ctx, []*om.Message{message(q, "probe")})
+			return err
+		}},
 		om.CapTransaction: {"Prepare": func() error {
 			_, err := t.Producer(om.WithTransactionChecker(unknownYet)).Prepare(t.ctx, message(q, "probe"))
 			return err
@@ -63,8 +94,8 @@ func (t *trial) probe(c om.Capability, calls map[string]func() error) {
 // probes are run instead of the cases whose capability is not declared.
 var probes = func() table {
 	all := make(table)
-	for _, c := range []om.Capability{om.CapAdmin, om.CapMetadata, om.CapSeek, om.CapStream, om.CapCancelDelay, om.CapFilter, om.CapRouting,
-		om.CapNack, om.CapLease, om.CapDeadLetter, om.CapTransaction} {
+	for _, c := range []om.Capability{om.CapAddPartitions, om.CapAdmin, om.CapAssigned, om.CapMetadata, om.CapStats, om.CapFind, om.CapSeek, om.CapStream, om.CapCancelDelay, om.CapGroupConfig, om.CapRedrive, om.CapFilter, om.CapRouting,
+		om.CapNack, om.CapLease, om.CapDeadLetter, om.CapDeduplication, om.CapFencing, om.CapRequestReply, om.CapTransacted, om.CapTransaction} {
 		all[string(c)] = func(t *trial) { t.probe(c, t.undeclared(t.Queue())[c]) }
 	}
 	for c, ask := range asking {
@@ -105,10 +136,10 @@ func capabilityHonest(t *trial) {
 		_ = r.Close(ctx)
 	})
 	for c, has := range map[om.Capability]bool{
-		om.CapAdmin: implements[spi.Admin](conn), om.CapMetadata: implements[spi.Describer](conn), om.CapSeek: implements[spi.Seeker](conn) && implements[spi.Streamer](conn),
-		om.CapStream: implements[spi.Streamer](conn), om.CapCancelDelay: implements[spi.DelayCanceler](conn), om.CapFilter: implements[spi.Filterer](conn), om.CapRouting: implements[spi.Router](conn),
-		om.CapRequestReply: implements[spi.Requester](conn), om.CapTransaction: implements[spi.Transactor](s), om.CapNack: implements[spi.Nacker](r),
-		om.CapLease: implements[spi.Leaser](r), om.CapDeadLetter: implements[spi.DeadLetterer](r),
+		om.CapAddPartitions: implements[spi.PartitionAdder](conn), om.CapAdmin: implements[spi.Admin](conn), om.CapMetadata: implements[spi.Describer](conn), om.CapStats: implements[spi.StatsReader](conn), om.CapFind: implements[spi.Finder](conn), om.CapSeek: implements[spi.Seeker](conn) && implements[spi.Streamer](conn),
+		om.CapStream: implements[spi.Streamer](conn), om.CapCancelDelay: implements[spi.DelayCanceler](conn), om.CapGroupConfig: implements[spi.GroupConfigurer](conn), om.CapRedrive: implements[spi.Redriver](conn), om.CapFilter: implements[spi.Filterer](conn), om.CapRouting: implements[spi.Router](conn),
+		om.CapRequestReply: implements[spi.Admin](conn), om.CapTransacted: implements[spi.TransactedSender](s), om.CapTransaction: implements[spi.Transactor](s), om.CapNack: implements[spi.Nacker](r),
+		om.CapAssigned: implements[spi.Assignee](r), om.CapLease: implements[spi.Leaser](r), om.CapDeadLetter: implements[spi.DeadLetterer](r),
 	} {
 		if t.Has(c) && !has {
 			t.Errorf("capability %s is declared, but its interface is missing", c)

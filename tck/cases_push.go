@@ -199,7 +199,8 @@ func unknownYet(context.Context, *om.Message) om.TxVerdict { return om.TxUnknown
 
 // prepare prepares a message with a checker.
 func (t *trial) prepare(q, body string, check om.TransactionChecker) om.Transaction {
-	tx, err := t.Producer(om.WithTransactionChecker(check)).Prepare(t.ctx, message(q, body))
+	soon := om.TransactionCheck{After: max(t.Quiet, 200*time.Millisecond), Every: max(t.Quiet, 200*time.Millisecond)}
+	tx, err := t.Producer(om.WithTransactionChecker(check)).Prepare(t.ctx, message(q, body), om.WithTransactionCheck(soon))
 	t.NoError(err, "prepare")
 	return tx
 }

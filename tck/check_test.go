@@ -3,6 +3,7 @@ package tck_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -67,8 +68,8 @@ func TestConclusions(t *testing.T) {
 	}{
 		"everything passes":           {correct, tck.Selection{}, report.Conformant, ""},
 		"a failure":                   {lossy, tck.Selection{IDs: []string{"R061", "R043"}}, report.NotConformant, "failed: R061"},
-		"some left out":               {correct, tck.Selection{IDs: []string{"R001"}}, report.Partial, "154 cases were left out"},
-		"a known failure":             {lossy, tck.Selection{KnownFailures: []string{"R018", "R019", "R031", "R039", "R061", "R073", "G13", "G21", "G23", "G24", "G25", "G26", "G31", "G32", "G33"}}, report.Partial, "known failures: R018"},
+		"some left out":               {correct, tck.Selection{IDs: []string{"R001"}}, report.Partial, fmt.Sprintf("%d cases were left out", len(tck.Requirements())-1)},
+		"a known failure":             {lossy, tck.Selection{KnownFailures: []string{"R018", "R019", "R031", "R039", "R061", "R073", "R116", "R117", "R136", "R141", "R142", "R143", "R151", "R153", "R154", "R159", "R160", "G13", "G21", "G23", "G24", "G25", "G26", "G31", "G32", "G33"}}, report.Partial, "known failures: R018"},
 		"a known failure that passes": {correct, tck.Selection{KnownFailures: []string{"R061"}}, report.NotConformant, "they pass; take them off the list: R061"},
 		"nothing selected":            {correct, tck.Selection{IDs: []string{}}, report.Broken, "nothing ran"},
 		"an unknown requirement":      {correct, tck.Selection{IDs: []string{"R999"}}, report.Broken, `no requirement "R999"`},
@@ -91,7 +92,7 @@ func TestConclusions(t *testing.T) {
 			if r.Conclusion != c.conclusion || !strings.Contains(r.Reason, c.reason) {
 				t.Errorf("got %s: %s", r.Conclusion, r.Reason)
 			}
-			if len(r.Cases) != 155 {
+			if len(r.Cases) != len(tck.Requirements()) {
 				t.Errorf("the report has %d rows", len(r.Cases))
 			}
 		})

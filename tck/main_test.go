@@ -3,6 +3,7 @@ package tck_test
 import (
 	"bytes"
 	"encoding/xml"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -129,13 +130,13 @@ func TestReportsOfARun(t *testing.T) {
 }
 
 func TestListAndVersion(t *testing.T) {
-	if code, out, _ := run(t, "list"); code != 0 || strings.Count(out, "\n") != 155 || !strings.Contains(out, "R032_order_per_key") {
+	if code, out, _ := run(t, "list"); code != 0 || strings.Count(out, "\n") != len(tck.Requirements()) || !strings.Contains(out, "R032_order_per_key") {
 		t.Errorf("list: %d\n%s", code, out)
 	}
 	if code, out, _ := run(t, "list", "--json"); code != 0 || !strings.Contains(out, `"ID": "G40"`) {
 		t.Errorf("list --json: %d\n%s", code, out)
 	}
-	if code, out, _ := run(t, "version"); code != 0 || !strings.Contains(out, "155 requirements") || !strings.Contains(out, "losing, memory") {
+	if code, out, _ := run(t, "version"); code != 0 || !strings.Contains(out, fmt.Sprintf("%d requirements", len(tck.Requirements()))) || !strings.Contains(out, "losing, memory") {
 		t.Errorf("version: %d\n%s", code, out)
 	}
 }
@@ -144,8 +145,8 @@ func FuzzReadKnownFailures(f *testing.F) {
 	f.Add("R001 why\n# x\n\nG40")
 	f.Fuzz(func(t *testing.T, text string) {
 		ids, err := tck.ReadKnownFailures(strings.NewReader(text))
-		if err == nil && len(ids) > 140 {
-			t.Errorf("%d ids of 155 requirements", len(ids))
+		if err == nil && len(ids) > len(tck.Requirements()) {
+			t.Errorf("%d ids of %d requirements", len(ids), len(tck.Requirements()))
 		}
 	})
 }

@@ -94,7 +94,7 @@ func messages(ctx context.Context, ap om.AccessPoint) (told map[int64]order, rep
 	}
 	stored := int64(0)
 	for _, p := range partitions {
-		stored += p.End - p.Begin
+		stored += p.Messages
 	}
 	told = map[int64]order{}
 	seen, last := map[string]bool{}, map[string]int64{}

@@ -9,10 +9,11 @@ import (
 	"github.com/openmessaging/openmessaging-go/tck/memory"
 )
 
+func init() { spi.Register(memory.New().Driver("memory")) }
+
 // TestTheOutputIsTheSame runs the program unchanged on three systems, on each
 // twice: the first leaves nothing behind.
 func TestTheOutputIsTheSame(t *testing.T) {
-	spi.Register(memory.New().Driver("memory"))
 	server, err := natsserver.Start(t.TempDir(), nil)
 	if err != nil {
 		t.Fatal(err)

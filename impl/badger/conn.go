@@ -1,16 +1,19 @@
 package badger
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 
+	"github.com/openmessaging/openmessaging-go/impl/batch"
 	"github.com/openmessaging/openmessaging-go/impl/broker"
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 	"github.com/openmessaging/openmessaging-go/spi"
 )
 
-// conn implements spi.Conn, spi.Admin, spi.Describer, spi.Seeker, spi.Streamer,
-// spi.Filterer, spi.Router, spi.Pinger and spi.Asser.
+// conn implements spi.Conn, spi.Admin, spi.Describer, spi.StatsReader, spi.Finder, spi.Seeker, spi.Streamer,
+// spi.GroupConfigurer, spi.Redriver, spi.DelayCanceler, spi.Filterer, spi.Router, spi.Pinger and spi.Asser.
 type conn struct {
 	spi.Life
 	broker       *broker.Broker
@@ -24,23 +27,40 @@ func newConn(b *broker.Broker, release func() error) *conn {
 
 func (c *conn) Capabilities() om.Capabilities { return c.capabilities }
 
-func (c *conn) NewSender(ctx context.Context, _ spi.SenderConfig) (spi.Sender, error) {
+func (c *conn) NewSender(ctx context.Context, cfg spi.SenderConfig) (_ spi.Sender, err error) {
 	if err := c.Begin(ctx, "new sender", ""); err != nil {
 		return nil, err
 	}
 	s := newSender(c)
-	return s, c.Own(s)
+	if cfg.ProducerID != "" {
+		if s.epoch, err = c.broker.OpenProducer(ctx, cfg.ProducerID); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.Own(s); err != nil {
+		return nil, err
+	}
+	if s.group = cmp.Or(cfg.Group, rand.Text()); cfg.Checker != nil {
+		if err := s.check(cfg.Checker); err != nil {
+			return nil, errors.Join(err, s.Close(ctx))
+		}
+	}
+	return s, nil
 }
 
 func (c *conn) NewReceiver(ctx context.Context, cfg spi.ReceiverConfig) (spi.Receiver, error) {
 	if err := c.Begin(ctx, "bind", cfg.Queue); err != nil {
 		return nil, err
 	}
-	br, err := c.broker.NewReceiver(ctx, broker.ReceiverConfig(cfg))
+	bc := broker.ReceiverConfig{Queue: cfg.Queue, Group: cfg.Group, Start: cfg.Start, Filter: cfg.Filter, Lease: cfg.Lease}
+	if m := cfg.Member; m != nil {
+		bc.Member = &broker.Member{Member: m.Member, Strategy: m.Strategy.Name(), Session: m.Session}
+	}
+	br, err := c.broker.NewReceiver(ctx, bc)
 	if err != nil {
 		return nil, err
 	}
-	r := &receiver{conn: c, broker: br, queue: cfg.Queue}
+	r := &receiver{conn: c, broker: br, queue: cfg.Queue, member: batch.NewMember(cfg.Member)}
 	if err := c.Own(r); err != nil {
 		return nil, errors.Join(err, br.Close(ctx))
 	}
@@ -57,13 +77,7 @@ func (c *conn) Ping(ctx context.Context) error {
 }
 
 // As gives the *broker.Broker to who asks for it.
-func (c *conn) As(target any) bool {
-	b, ok := target.(**broker.Broker)
-	if ok {
-		*b = c.broker
-	}
-	return ok
-}
+func (c *conn) As(target any) bool { return spi.Give(target, c.broker) }
 
 func (c *conn) CreateNamespace(ctx context.Context, name string) error {
 	if err := c.Begin(ctx, "create namespace", name); err != nil {
@@ -130,6 +144,13 @@ func (c *conn) Queues(ctx context.Context, namespace string) ([]om.QueueConfig, 
 	return out, nil
 }
 
+func (c *conn) AddPartitions(ctx context.Context, queue string, total int) error {
+	if err := c.Begin(ctx, "add partitions", queue); err != nil {
+		return err
+	}
+	return c.broker.AddPartitions(ctx, queue, total)
+}
+
 func (c *conn) DeleteGroup(ctx context.Context, queue, group string) error {
 	if err := c.Begin(ctx, "delete group", queue); err != nil {
 		return err
@@ -151,6 +172,25 @@ func (c *conn) Groups(ctx context.Context, queue string) ([]om.GroupInfo, error)
 		return nil, err
 	}
 	return q.Groups(), nil
+}
+
+func (c *conn) Stats(ctx context.Context, namespace string, queues []string) ([]om.QueueStats, error) {
+	if err := c.Begin(ctx, "read statistics", namespace); err != nil {
+		return nil, err
+	}
+	return c.broker.Stats(namespace, queues)
+}
+
+func (c *conn) FindMessages(ctx context.Context, queue string, q om.MessageQuery) ([]spi.Received, string, error) {
+	if err := c.Begin(ctx, "find", queue); err != nil {
+		return nil, "", err
+	}
+	spans, next, err := c.broker.FindMessages(ctx, queue, q)
+	if err != nil {
+		return nil, "", err
+	}
+	found, err := c.decode(spans, q.Where(queue))
+	return found, next, err
 }
 
 func (c *conn) SeekGroup(ctx context.Context, queue, group string, p om.Position) error {
@@ -186,6 +226,28 @@ func (c *conn) Await(ctx context.Context, queue string, partition int32, offset 
 		return err
 	}
 	return q.Await(ctx, partition, offset)
+}
+
+func (c *conn) ConfigureGroup(ctx context.Context, queue, group string, g om.GroupConfig) error {
+	if err := c.Begin(ctx, "configure group", queue); err != nil {
+		return err
+	}
+	return c.broker.ConfigureGroup(ctx, queue, group, g)
+}
+
+func (c *conn) Group(ctx context.Context, queue, group string) (om.GroupConfig, error) {
+	q, err := c.queue(ctx, "describe group", queue)
+	if err != nil {
+		return om.GroupConfig{}, err
+	}
+	return q.Group(group)
+}
+
+func (c *conn) Redrive(ctx context.Context, queue, group string, r om.Redrive) ([]om.Redriven, error) {
+	if err := c.Begin(ctx, "redrive", queue); err != nil {
+		return nil, err
+	}
+	return c.broker.Redrive(ctx, queue, group, r)
 }
 
 func (c *conn) CancelDelayed(ctx context.Context, queue, messageID string) error {

@@ -9,11 +9,13 @@ import (
 	"github.com/openmessaging/openmessaging-go/spi"
 )
 
-// receiver implements spi.Receiver, spi.Nacker, spi.Leaser and spi.DeadLetterer.
+// receiver implements spi.Receiver, spi.Nacker, spi.Leaser, spi.DeadLetterer and
+// spi.Assignee.
 type receiver struct {
 	conn   *conn
 	broker *broker.Receiver
 	queue  string // as the caller names it
+	member *batch.Member
 }
 
 func (r *receiver) Receive(ctx context.Context, limit int) ([]spi.Received, error) {
@@ -68,12 +70,26 @@ func (r *receiver) settle(ctx context.Context, op string, receipts []spi.Receipt
 		return nil, err
 	}
 	return batch.Settle(op, r.queue, receipts, func(ranges []batch.Range) ([]error, error) {
-		rs := make([]broker.Receipts, len(ranges))
-		for i, rg := range ranges {
-			rs[i] = broker.Receipts(rg)
-		}
-		return f(rs)
+		return f(receiptsOf(ranges))
 	})
+}
+
+func (r *receiver) Heartbeat(ctx context.Context, held []int32) (spi.Assignment, error) {
+	if err := r.conn.Begin(ctx, "heartbeat", r.queue); err != nil {
+		return spi.Assignment{}, err
+	}
+	return r.member.Heartbeat(ctx, r.queue, held, func(ctx context.Context, h batch.Heartbeat) (batch.Membership, error) {
+		m, err := r.broker.Heartbeat(ctx, broker.Heartbeat(h))
+		return batch.Membership(m), err
+	})
+}
+
+func receiptsOf(ranges []batch.Range) []broker.Receipts {
+	rs := make([]broker.Receipts, len(ranges))
+	for i, rg := range ranges {
+		rs[i] = broker.Receipts(rg)
+	}
+	return rs
 }
 
 func (r *receiver) Close(ctx context.Context) error {

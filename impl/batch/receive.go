@@ -22,6 +22,11 @@ type Span struct {
 	Chunk     []byte
 }
 
+// follows reports whether a span lies behind another one in the same chunk.
+func (s *Span) follows(other *Span) bool {
+	return len(s.Chunk) > 0 && len(other.Chunk) > 0 && &s.Chunk[0] == &other.Chunk[0] && s.Skip >= other.Skip+other.Count
+}
+
 // receipt names one delivery; its address is the spi.Receipt.
 type receipt struct {
 	lease     uint64
@@ -43,12 +48,19 @@ func Decode(spans []Span, queue, host string) ([]spi.Received, error) {
 	if leased {
 		receipts = make([]receipt, n)
 	}
+	var h chunk.Header
+	var d *chunk.Decoder
 	at := 0
 	for i := range spans {
 		s := &spans[i]
-		h, err := chunk.Parse(s.Chunk)
+		var err error
+		if i == 0 || !s.follows(&spans[i-1]) {
+			if h, err = chunk.Parse(s.Chunk); err == nil {
+				d = chunk.NewDecoder(s.Chunk, h)
+			}
+		}
 		if err == nil {
-			_, err = chunk.Decode(s.Chunk, h, s.Skip, messages[at:at+s.Count])
+			_, err = d.Decode(s.Skip, messages[at:at+s.Count])
 		}
 		if err == nil && h.Flags&chunk.HasCompression != 0 {
 			err = decompress(messages[at : at+s.Count])
@@ -98,15 +110,14 @@ type Range struct {
 	From, To  int64
 }
 
-// Settle joins receipts that follow each other into ranges, has f settle these,
-// and gives the result of each range to its receipts.
-func Settle(op, queue string, receipts []spi.Receipt, f func([]Range) ([]error, error)) ([]error, error) {
-	var ranges []Range
-	var ends []int // for each range the index behind its last receipt
+// Ranges joins receipts that follow each other; ends has for each range the
+// index behind its last receipt. A receipt of another driver gives
+// CodeBadParameter.
+func Ranges(op, queue string, receipts []spi.Receipt) (ranges []Range, ends []int, err error) {
 	for i, v := range receipts {
 		rc, ok := v.(*receipt)
 		if !ok {
-			return nil, om.NewError(om.CodeBadParameter, op, queue, "receipt %d is not one of this driver", i)
+			return nil, nil, om.NewError(om.CodeBadParameter, op, queue, "receipt %d is not one of this driver", i)
 		}
 		if n := len(ranges); n > 0 {
 			if last := &ranges[n-1]; last.Lease == rc.lease && last.To == rc.offset && last.Partition == rc.partition {
@@ -117,6 +128,16 @@ func Settle(op, queue string, receipts []spi.Receipt, f func([]Range) ([]error, 
 		}
 		ranges = append(ranges, Range{Partition: rc.partition, Lease: rc.lease, From: rc.offset, To: rc.offset + 1})
 		ends = append(ends, i+1)
+	}
+	return ranges, ends, nil
+}
+
+// Settle joins receipts that follow each other into ranges, has f settle these,
+// and gives the result of each range to its receipts.
+func Settle(op, queue string, receipts []spi.Receipt, f func([]Range) ([]error, error)) ([]error, error) {
+	ranges, ends, err := Ranges(op, queue, receipts)
+	if err != nil {
+		return nil, err
 	}
 	if len(ranges) == 0 {
 		return nil, nil
@@ -133,4 +154,22 @@ func Settle(op, queue string, receipts []spi.Receipt, f func([]Range) ([]error, 
 		}
 	}
 	return out, nil
+}
+
+// Prepared decodes the chunk of a prepared message. It shares the chunk's
+// memory.
+func Prepared(data []byte, queue string) (*om.Message, error) {
+	ms := make([]om.Message, 1)
+	h, err := chunk.Parse(data)
+	if err == nil {
+		_, err = chunk.Decode(data, h, 0, ms)
+	}
+	if err == nil {
+		err = decompress(ms)
+	}
+	if err != nil {
+		return nil, om.NewError(om.CodeStorageCorrupt, "check", queue, "%w", err)
+	}
+	ms[0].Destination = queue
+	return &ms[0], nil
 }

@@ -167,35 +167,68 @@ func (e *Encoder) Encode(p *Part, ms []*om.Message) []byte {
 	m := ms[p.Indexes[0]]
 	p.builder.Reset(e.producer, p.sequence, m.BornHost, m.Version, time.UnixMilli(first))
 	for _, i := range p.Indexes {
-		m := ms[i]
-		if m.Compression != "" || m.Ext.Priority > maxPriority {
-			changed := *m
-			if m.Compression != "" {
-				changed.Body = compression.Compress(m.Compression, m.Body)
-			}
-			if m.Ext.Priority > maxPriority {
-				changed.Ext.Priority = 0 // R040
-			}
-			m = &changed
-		}
-		p.builder.Add(m)
+		p.builder.Add(stored(ms[i]))
 	}
 	return p.builder.Finish()
+}
+
+// EncodePrepared makes the chunk of a part of one message that is prepared, and
+// returns its id, which is also that of its transaction.
+func (e *Encoder) EncodePrepared(p *Part, ms []*om.Message) (data []byte, id string) {
+	p.builder = e.builders.Get().(*chunk.Builder)
+	p.sequence = e.sequence.Add(1) - 1
+	half := *stored(ms[p.Indexes[0]])
+	id = string(chunk.AppendID(nil, e.producer, p.sequence))
+	half.Ext.TransactionID = id
+	p.builder.Reset(e.producer, p.sequence, half.BornHost, half.Version, half.BornAt)
+	p.builder.Add(&half)
+	return p.builder.Finish(), id
+}
+
+// stored returns a message as it is stored.
+func stored(m *om.Message) *om.Message {
+	if m.Compression == "" && m.Ext.Priority <= maxPriority {
+		return m
+	}
+	changed := *m
+	if m.Compression != "" {
+		changed.Body = compression.Compress(m.Compression, m.Body)
+	}
+	if m.Ext.Priority > maxPriority {
+		changed.Ext.Priority = 0 // R040
+	}
+	return &changed
 }
 
 // Release ends the use of a part's chunk. It is not called while anybody may
 // still read the chunk.
 func (e *Encoder) Release(p *Part) { e.builders.Put(p.builder) }
 
-// Stored fills the outcomes of a part whose chunk lies at base; that of delayed
-// messages is not known yet, and -1.
-func (e *Encoder) Stored(p *Part, partition int32, base int64, outcomes []spi.Outcome) {
+// Known is a message that was not stored, because one with its id was.
+type Known struct {
+	Number             int    // of the message in its chunk
+	Resent             bool   // it is the same one
+	Producer, Sequence uint64 // of the one that is stored
+	Partition          int32
+	Offset             int64
+}
+
+// Stored fills the outcomes of a part. What of its chunk is not known lies at
+// base; the offset of delayed messages is not known yet, and -1. known ascends.
+func (e *Encoder) Stored(p *Part, partition int32, base int64, known []Known, outcomes []spi.Outcome) {
+	at := base
 	chunk.IDs(e.producer, p.sequence, len(p.Indexes), func(k int, id string) {
-		offset := int64(-1)
-		if base >= 0 {
-			offset = base + int64(k)
+		r := &outcomes[p.Indexes[k]].SendResult
+		if len(known) > 0 && known[0].Number == k {
+			d := &known[0]
+			*r = om.SendResult{MessageID: string(chunk.AppendID(nil, d.Producer, d.Sequence)), Partition: d.Partition, Offset: d.Offset, Duplicate: !d.Resent}
+			known = known[1:]
+			return
 		}
-		outcomes[p.Indexes[k]].SendResult = om.SendResult{MessageID: id, Partition: partition, Offset: offset}
+		*r = om.SendResult{MessageID: id, Partition: partition, Offset: at}
+		if at >= 0 {
+			at++
+		}
 	})
 }
 
@@ -204,4 +237,24 @@ func (p *Part) Refused(err error, outcomes []spi.Outcome) {
 	for _, i := range p.Indexes {
 		outcomes[i].Err = err
 	}
+}
+
+// Refusal returns the error of the first message that was refused, nil when
+// none was.
+func Refusal(outcomes []spi.Outcome) error {
+	for i := range outcomes {
+		if outcomes[i].Err != nil {
+			return outcomes[i].Err
+		}
+	}
+	return nil
+}
+
+// Results returns the results of messages that are all stored.
+func Results(outcomes []spi.Outcome) []om.SendResult {
+	results := make([]om.SendResult, len(outcomes))
+	for i := range outcomes {
+		results[i] = outcomes[i].SendResult
+	}
+	return results
 }

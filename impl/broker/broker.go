@@ -42,6 +42,9 @@ type Broker struct {
 	told    func(commands int, took time.Duration) // of commits
 	recent  recent                                 // the committer's own
 	timers  *timers
+	ahead   ahead
+	halves  *halves
+	expiry  *expiry
 
 	mu         sync.RWMutex
 	namespaces map[string]bool
@@ -50,6 +53,9 @@ type Broker struct {
 	routes     map[string]*route
 	settings   map[string]*setting
 	ids        idsRecord
+
+	epochsMu sync.RWMutex
+	epochs   map[string]epochRecord // by producer id; only the committer changes it
 
 	ctx    context.Context // of what runs in the background
 	cancel context.CancelFunc
@@ -90,8 +96,12 @@ func Open(cfg Config) (*Broker, error) {
 		logs:       make(map[uint64]logOwner),
 		routes:     make(map[string]*route),
 		settings:   make(map[string]*setting),
+		epochs:     make(map[string]epochRecord),
 		closed:     make(chan struct{}),
 		timers:     newTimers(cfg.Store.RetainBytes),
+		ahead:      ahead{first: make(map[*partition]firstHeld)},
+		halves:     newHalves(cfg.Store.RetainBytes),
+		expiry:     newExpiry(),
 	}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.commits = newCommitter(b)
@@ -99,6 +109,8 @@ func Open(cfg Config) (*Broker, error) {
 		b.cancel()
 		return nil, errors.Join(storeError(err, "open", cfg.Store.Path), st.Close())
 	}
+	b.awaitAhead()
+	b.suspect()
 	b.done.Go(b.commits.run)
 	if cfg.Store.RetainAge > 0 {
 		b.done.Go(func() { b.tick(cfg.Store.RetainAge) })
@@ -111,6 +123,8 @@ func Open(cfg Config) (*Broker, error) {
 	}
 	b.done.Go(func() { b.runMoves(b.ctx) })
 	b.done.Go(func() { b.runTimers(b.ctx) })
+	b.done.Go(func() { b.runChecks(b.ctx) })
+	b.done.Go(func() { b.runExpiry(b.ctx) })
 	return b, nil
 }
 
@@ -138,6 +152,7 @@ func (b *Broker) Close() (err error) {
 		for _, q := range queues {
 			q.closeReceivers()
 		}
+		b.commits.enqueue(&pending{cmd: &closeBroker{}})
 		close(b.closed)
 		b.cancel()
 		b.commits.stop()
@@ -191,8 +206,9 @@ func (b *Broker) StoreID() string { return b.store.ID() }
 func (b *Broker) Capabilities() om.Capabilities {
 	all := om.Capabilities{
 		om.CapPersistent,
-		om.CapAdmin, om.CapBroadcast, om.CapCancelDelay, om.CapCompression, om.CapDeadLetter, om.CapDelay, om.CapDeliveryCount, om.CapExpire, om.CapExtIDs, om.CapFilter, om.CapLease, om.CapLimits, om.CapMetadata,
-		om.CapNack, om.CapNested, om.CapOrderKey, om.CapPartitions, om.CapPriority, om.CapQoS1, om.CapQoS2, om.CapRouting, om.CapSeek, om.CapStoreInfo, om.CapStream,
+		om.CapAddPartitions, om.CapAdmin, om.CapAssigned, om.CapBroadcast, om.CapCancelDelay, om.CapCompression, om.CapDeadLetter, om.CapDeduplication, om.CapDelay, om.CapDeliveryCount, om.CapExpire, om.CapExtIDs, om.CapFencing, om.CapFilter, om.CapFind, om.CapGroupConfig, om.CapLease, om.CapLimits, om.CapMetadata,
+		om.CapNack, om.CapNested, om.CapOrderKey, om.CapPartitions, om.CapPriority, om.CapQoS1, om.CapQoS2, om.CapRedrive, om.CapRequestReply, om.CapRouting, om.CapSeek, om.CapStats, om.CapStoreInfo, om.CapStream,
+		om.CapTransacted, om.CapTransaction,
 	}
 	if b.memory {
 		return all[1:]

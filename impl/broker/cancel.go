@@ -47,7 +47,7 @@ func (c *cancelDelayed) apply(b *Broker, tx *transaction) error {
 	defer q.mu.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if r == nil || q.deleted || t.byLog[r.Slot] == nil || !slices.ContainsFunc(q.partitions, func(p *partition) bool { return p.log == r.Target }) {
+	if r == nil || q.deleted || t.byLog[r.Slot] == nil || !slices.ContainsFunc(q.list(), func(p *partition) bool { return p.log == r.Target }) {
 		return noDelayed(q.name, c.id)
 	}
 	s := t.byLog[r.Slot]

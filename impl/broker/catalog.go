@@ -24,6 +24,9 @@ const (
 	keySetting   = "s/"  // + name
 	keySlot      = "t/"  // + level, start
 	keyDelayed   = "d/"  // + queue id
+	keyEpoch     = "e/"  // + producer id
+	keyHalf      = "x/"  // + transaction id
+	keyHalfLog   = "h"
 )
 
 // idsRecord counts what must never be used twice.
@@ -32,6 +35,7 @@ type idsRecord struct {
 	Queue    uint64
 	Log      uint64
 	Epoch    uint32
+	Open     bool // until the broker is closed in good order
 }
 
 func (r idsRecord) put(tx *transaction) { tx.batch.Put(keyIDs, encode(r)) }
@@ -42,11 +46,26 @@ type queueRecord struct {
 	Namespace   string       `msgpack:"namespace"`
 	Name        string       `msgpack:"name"`
 	Partitions  int          `msgpack:"partitions"`
-	FirstLog    uint64       `msgpack:"first_log"` // the logs of the partitions have consecutive numbers
+	FirstLog    uint64       `msgpack:"first_log"` // the logs of the first partitions have consecutive numbers; see growthRecord
 	Created     int64        `msgpack:"created"`   // milliseconds since 1970 UTC
 	Description string       `msgpack:"description,omitempty"`
 	Filter      filterRecord `msgpack:"filter,omitempty"`
 	Priorities  bool         `msgpack:"priorities,omitempty"` // messages with priorities were sent to it
+
+	DeadLetterExpired bool                 `msgpack:"dead_letter_expired,omitempty"`
+	Deduplication     *deduplicationRecord `msgpack:"deduplication,omitempty"`
+	Check             om.TransactionCheck  `msgpack:"check,omitempty"` // durations in nanoseconds
+	Growth            []growthRecord       `msgpack:"growth,omitempty"`
+	Expires           int64                `msgpack:"expires,omitempty"` // milliseconds
+	Used              int64                `msgpack:"used,omitempty"`    // milliseconds since 1970 UTC; of one that expires, see Queue.use
+	Owner             string               `msgpack:"owner,omitempty"`   // of a reply queue
+}
+
+// deduplicationRecord is the stored form of om.Deduplication.
+type deduplicationRecord struct {
+	By     string `msgpack:"by"`
+	Window int64  `msgpack:"window"` // milliseconds
+	Log    uint64 `msgpack:"log"`    // of ids
 }
 
 // encode encodes a record; records always can be encoded.
@@ -69,7 +88,19 @@ func (*openBroker) apply(b *Broker, tx *transaction) error {
 		tx.batch.Put(keyNamespace+om.DefaultNamespace, nil)
 	}
 	b.ids.Epoch++
+	b.ids.Open = true
 	b.epoch = b.ids.Epoch
+	b.ids.put(tx)
+	return nil
+}
+
+// closeBroker ends a life in good order.
+type closeBroker struct{}
+
+func (*closeBroker) apply(b *Broker, tx *transaction) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ids.Open = false
 	b.ids.put(tx)
 	return nil
 }
@@ -115,6 +146,11 @@ func (c *deleteNamespace) apply(b *Broker, tx *transaction) error {
 type createQueue struct {
 	Namespace, Name, Description string
 	Partitions                   int
+	DeadLetterExpired            bool
+	Deduplication                om.Deduplication
+	Check                        om.TransactionCheck
+	Expires                      int64 // milliseconds
+	Owner                        string
 }
 
 func (c *createQueue) apply(b *Broker, tx *transaction) error {
@@ -133,17 +169,26 @@ func (c *createQueue) create(b *Broker, tx *transaction) error {
 		return om.NewError(om.CodeDestinationExists, "create queue", full, "")
 	case len(b.queues) >= MaxQueues:
 		return om.NewError(om.CodeMaxQueues, "create queue", full, "%d are the most; delete one that is not needed", MaxQueues)
+	case om.IsReplyQueue(full) && b.replyQueues(c.Owner) >= MaxReplyQueues:
+		return om.NewError(om.CodeMaxQueues, "create queue", full, "%d reply queues of one user are the most; close producers that are not needed, or wait until those of dead ones expire", MaxReplyQueues)
 	}
 	b.ids.Queue++
 	r := queueRecord{
 		ID: b.ids.Queue, Namespace: c.Namespace, Name: c.Name, Description: c.Description,
-		Partitions: c.Partitions, FirstLog: b.ids.Log + 1, Created: tx.now,
+		Partitions: c.Partitions, FirstLog: b.ids.Log + 1, Created: tx.now, DeadLetterExpired: c.DeadLetterExpired, Check: c.Check,
+		Expires: c.Expires, Owner: c.Owner,
+	}
+	if r.Expires > 0 {
+		r.Used = tx.now
 	}
 	b.ids.Log += uint64(c.Partitions)
 	for i := range c.Partitions {
 		tx.batch.CreateLog(r.FirstLog + uint64(i))
 	}
 	b.ids.put(tx)
+	if d := c.Deduplication; d.Window != 0 {
+		r.Deduplication = &deduplicationRecord{By: d.By, Window: d.Window.Milliseconds(), Log: b.newLog(tx)}
+	}
 	tx.batch.Put(r.key(), encode(r))
 	b.addQueue(r)
 	return nil
@@ -163,6 +208,13 @@ func (c *deleteQueue) apply(b *Broker, tx *transaction) error {
 	if q == nil {
 		return notFound("delete queue", c.Queue)
 	}
+	q.remove(tx)
+	return nil
+}
+
+// remove deletes the queue with all that belongs to it; Broker.mu is held.
+func (q *Queue) remove(tx *transaction) {
+	b := q.b
 	q.mu.Lock()
 	q.deleted = true
 	for _, g := range q.groups {
@@ -175,14 +227,17 @@ func (c *deleteQueue) apply(b *Broker, tx *transaction) error {
 	}
 	q.wakeReaders()
 	q.mu.Unlock()
-	for i, p := range q.partitions {
+	for _, p := range q.list() {
 		tx.batch.RemoveLog(p.log)
-		delete(b.logs, q.record.FirstLog+uint64(i))
+		delete(b.logs, p.log)
 	}
-	delete(b.queues, c.Queue)
+	if d := q.record.Deduplication; d != nil {
+		tx.batch.RemoveLog(d.Log)
+	}
+	delete(b.queues, q.name)
+	b.forgetExpiring(q)
 	tx.batch.Delete(q.record.key())
 	tx.delays(q)
-	return nil
 }
 
 // addQueue makes the queue of a record known. b.mu is held or not needed yet.
@@ -193,12 +248,12 @@ func (b *Broker) addQueue(r queueRecord) *Queue {
 		waiting: make(map[*group]bool),
 		urgent:  r.Priorities,
 	}
+	q.partitions.Store(new([]*partition))
 	for i := range r.Partitions {
-		log := r.FirstLog + uint64(i)
-		q.partitions = append(q.partitions, &partition{log: log})
-		b.logs[log] = logOwner{q, i}
+		b.addPartition(q, r.log(i))
 	}
 	b.queues[q.name] = q
+	b.addExpiring(q)
 	return q
 }
 
@@ -236,6 +291,11 @@ func (b *Broker) Namespaces() []string {
 
 // CreateQueue creates a queue; the name is "queue" or "namespace://queue".
 func (b *Broker) CreateQueue(ctx context.Context, c om.QueueConfig) error {
+	return b.CreateQueueOf(ctx, "", c)
+}
+
+// CreateQueueOf is CreateQueue for a user. Only a reply queue keeps who made it.
+func (b *Broker) CreateQueueOf(ctx context.Context, user string, c om.QueueConfig) error {
 	namespace, name, full, err := resolve("create queue", c.Name)
 	if err != nil {
 		return err
@@ -252,7 +312,22 @@ func (b *Broker) CreateQueue(ctx context.Context, c om.QueueConfig) error {
 	if len(c.Description) > MaxDescription {
 		return om.NewError(om.CodeBadParameter, "create queue", full, "the description has %d bytes, %d are the most", len(c.Description), MaxDescription)
 	}
-	return b.submit(ctx, &createQueue{Namespace: namespace, Name: name, Partitions: c.Partitions, Description: c.Description})
+	if err := checkDeduplication("create queue", full, &c.Deduplication); err != nil {
+		return err
+	}
+	if _, err := checkTransaction("create queue", full, c.TransactionCheck); err != nil {
+		return err
+	}
+	if err := checkExpires("create queue", full, c); err != nil {
+		return err
+	}
+	if !om.IsReplyQueue(full) {
+		user = ""
+	}
+	return b.submit(ctx, &createQueue{
+		Namespace: namespace, Name: name, Partitions: c.Partitions, Description: c.Description, Deduplication: c.Deduplication, DeadLetterExpired: c.DeadLetterExpired,
+		Check: c.TransactionCheck, Expires: c.Expires.Milliseconds(), Owner: user,
+	})
 }
 
 // DeleteQueue deletes a queue with its messages and groups.

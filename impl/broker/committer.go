@@ -37,11 +37,15 @@ type committer struct {
 
 	// Those who were just answered often come back at once. Under load the
 	// next commit waits a little for them: as many as expected, no longer than
-	// patience.
+	// patience, which is what the last one took.
 	expected int
 	patience time.Duration
 	hurry    *time.Timer // ends the wait
 	hurried  bool
+	answered int           // by the last commit
+	came     int           // commands since then
+	ended    time.Time     // when it had answered
+	back     time.Duration // after which half of them are back, smoothed
 
 	idle *time.Timer // ends the wait of lazy commands
 
@@ -83,17 +87,29 @@ func (c *committer) submit(cmd command) *pending {
 	return p
 }
 
-// enqueue hands a command over; after stop it is answered with errClosed.
-func (c *committer) enqueue(p *pending) {
+// enqueue hands commands over, to be committed together where they fit; after
+// stop they are answered with errClosed.
+func (c *committer) enqueue(ps ...*pending) {
+	if len(ps) == 0 {
+		return
+	}
 	c.mu.Lock()
 	if c.stopped {
 		c.mu.Unlock()
-		p.answer(errClosed)
+		for _, p := range ps {
+			p.answer(errClosed)
+		}
 		return
 	}
-	c.queue = append(c.queue, p)
-	c.queued += p.bytes
-	first := c.lazy == len(c.queue)-1
+	first := c.lazy == len(c.queue)
+	c.queue = append(c.queue, ps...)
+	for _, p := range ps {
+		c.queued += p.bytes
+	}
+	if half := (c.answered + 1) / 2; c.came < half && c.came+len(ps) >= half {
+		c.noteBack()
+	}
+	c.came += len(ps)
 	c.lazy = 0
 	if first || !c.waits() {
 		c.wake.Signal()
@@ -129,10 +145,15 @@ func (c *committer) stop() {
 }
 
 // waits reports whether the next commit waits for more. A commit that is big
-// enough does not: while it is written, those who come next encode.
+// enough does not: while it is written, those who come next encode. Nor does one
+// without payload for those who take nearly as long to come back: while it is
+// written, they work on what they received.
 func (c *committer) waits() bool {
-	return len(c.queue) < c.expected && c.queued < bigCommit && !c.stopped
+	return len(c.queue) < c.expected && (c.queued > 0 || c.back < c.patience/4*3) && c.queued < bigCommit && !c.stopped
 }
+
+// noteBack notes that half of those who were answered are back.
+func (c *committer) noteBack() { c.back += (time.Since(c.ended) - c.back) / 16 }
 
 // gather blocks for commands and takes as many as one commit may hold.
 func (c *committer) gather(group []*pending) []*pending {
@@ -176,6 +197,10 @@ func (c *committer) run() {
 		rest := c.commit(group)
 		c.retain()
 		c.mu.Lock()
+		if c.came < (c.answered+1)/2 {
+			c.noteBack()
+		}
+		c.answered, c.came, c.ended = len(group), 0, time.Now()
 		for _, p := range rest {
 			c.queued += p.bytes
 		}
@@ -216,10 +241,13 @@ func (c *committer) commit(group []*pending) (rest []*pending) {
 		}
 	}
 	for _, g := range c.tx.grown {
-		g.queue.reveal(g.partition)
+		c.b.ahead.add(g.queue, g.partition, g.queue.reveal(g.partition, c.tx.now))
 	}
 	if c.tx.timed {
 		c.b.timers.wake()
+	}
+	if c.tx.checks {
+		signal(c.b.halves.changed)
 	}
 	for _, p := range group {
 		p.answer(p.err)
@@ -267,7 +295,7 @@ func (c *committer) retain() {
 		c.b.log.Error("retention failed; it is tried again after each commit", "error", err)
 	}
 	c.retainFailed = err != nil
-	if !ok || !c.b.timers.clear(expired.Starts) {
+	if !ok || !c.b.timers.clear(expired.Starts) || !c.b.halves.clear(expired.Starts) {
 		return
 	}
 	for cmd := (&trim{Starts: expired.Starts, more: true}); cmd.more; {
@@ -289,7 +317,9 @@ type transaction struct {
 	delayed   map[*Queue]bool    // those whose number of delayed messages has changed
 	dirtySize int                // about the bytes of these
 	grown     []grown            // what receivers see after the commit
+	due       int64              // when what is appended is due; 0 is at once
 	timed     bool               // slots have changed
+	checks    bool               // there are more transactions to check
 }
 
 // grown is a partition with new messages.
@@ -315,7 +345,7 @@ func (t *transaction) begin(now int64) {
 	clear(t.dirty)
 	clear(t.slots)
 	clear(t.delayed)
-	t.dirtySize, t.timed = 0, false
+	t.dirtySize, t.timed, t.checks = 0, false, false
 	t.grown = t.grown[:0]
 }
 

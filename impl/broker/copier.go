@@ -19,6 +19,9 @@ func (c *copier) put(partition int32, count int, data []byte) {
 
 // add copies what matches of a span.
 func (c *copier) add(s Span) error {
+	if s.Header.Flags&chunk.Redriven != 0 {
+		return nil // it was copied before it died
+	}
 	turn := c.target.NextPartition()
 	keyed := s.Header.Flags&chunk.HasKey != 0 && c.target.Partitions() > 1
 	if c.selector == nil && !keyed && len(c.operators) == 0 {

@@ -10,16 +10,14 @@ import (
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 )
 
-// MaxDeliveries is how often a group is given a message. When the last delivery
-// ends unsettled the message goes to the group's dead-letter queue.
-const MaxDeliveries = 16
-
 // deadMark is in the names of dead-letter queues only.
 const deadMark = "//dlq//"
 
 // buries reports whether messages of the queue can go to a dead-letter queue:
-// those of dead-letter queues cannot.
-func (q *Queue) buries() bool { return !strings.Contains(q.record.Name, deadMark) }
+// those of dead-letter queues and of reply queues cannot.
+func (q *Queue) buries() bool {
+	return !strings.Contains(q.record.Name, deadMark) && !om.IsReplyQueue(q.record.Name)
+}
 
 // dead is messages on their way to the dead-letter queue: in nobody's hands.
 type dead struct {
@@ -28,7 +26,18 @@ type dead struct {
 	offsets    ranges
 	last       int32 // deliveries that the progress does not count yet
 	reason     string
+	often      bool // they were delivered too often, which makes the reason
+	expired    bool
 }
+
+// newDead returns messages that have expired.
+func newDead(p *progress, expired ranges) dead {
+	return dead{progress: p, generation: p.generation, offsets: expired, reason: om.DeadExpired, expired: true}
+}
+
+// buriesExpired reports whether expired messages of the queue go to a
+// dead-letter queue.
+func (q *Queue) buriesExpired() bool { return q.record.DeadLetterExpired && q.buries() }
 
 // Reject moves deliveries to the group's dead-letter queue and returns when that
 // is durable. Results as of Ack. Those of a dead-letter queue are refused.
@@ -38,7 +47,7 @@ func (r *Receiver) Reject(ctx context.Context, rs []Receipts, reason string) ([]
 	}
 	q := r.group.queue
 	if !q.buries() {
-		return nil, om.NewError(om.CodeUnsupported, "reject", q.name, "it is a dead-letter queue; acknowledge what is not needed")
+		return nil, om.NewError(om.CodeUnsupported, "reject", q.name, "it is a dead-letter queue or a reply queue and has none of its own; acknowledge what is not needed")
 	}
 	if len(reason) > MaxDescription {
 		return nil, om.NewError(om.CodeBadParameter, "reject", q.name, "the reason has %d bytes, %d are the most", len(reason), MaxDescription)
@@ -47,7 +56,8 @@ func (r *Receiver) Reject(ctx context.Context, rs []Receipts, reason string) ([]
 	errs, err := r.each("reject", rs, func(l *lease, rc Receipts) {
 		if left := l.left.within(rc.From, rc.To); len(left) > 0 {
 			r.group.settleLease(l, rc.From, rc.To)
-			ds = append(ds, dead{l.progress, l.progress.generation, left, 1, reason})
+			counted, _ := l.progress.counted.at(left[0].From, left[0].To)
+			ds = append(ds, dead{progress: l.progress, generation: l.progress.generation, offsets: left, last: 1 - counted, reason: reason})
 		}
 	})
 	if err != nil {
@@ -63,17 +73,24 @@ func (r *Receiver) Reject(ctx context.Context, rs []Receipts, reason string) ([]
 
 // buryLater moves messages that were delivered too often; Queue.mu may be held.
 func (g *group) buryLater(p *progress, offsets ranges) {
-	b := g.queue.b
-	d := dead{p, p.generation, offsets, 0, fmt.Sprintf("delivered %d times and not acknowledged", MaxDeliveries)}
-	b.done.Go(func() {
-		if err := g.bury(d); err != nil && !b.isClosed() {
-			b.log.Error("messages could not be moved to the dead-letter queue and are delivered again", "queue", g.queue.name, "group", g.name, "error", err)
-		}
-	})
+	d := dead{progress: p, generation: p.generation, offsets: offsets, often: true}
+	g.queue.b.done.Go(func() { g.buryNow(d) })
 }
 
+// buryNow is bury for messages that nobody is told of.
+func (g *group) buryNow(d dead) {
+	b := g.queue.b
+	if err := g.bury(d); err != nil && !b.isClosed() {
+		b.log.Error("messages could not be moved to the dead-letter queue and are looked at again", "queue", g.queue.name, "group", g.name, "error", err)
+	}
+}
+
+// buryAgain is how long expired messages wait that could not be buried: nobody
+// else would hold up the next try.
+const buryAgain = time.Second
+
 // bury moves messages to the dead-letter queue and waits until that is durable.
-// After an error they are ready again.
+// After an error they are ready again, or will be.
 func (g *group) bury(d dead) error {
 	c := &bury{dead: d, group: g, name: om.DeadLetterQueue(g.queue.record.Name, g.name)}
 	err := c.fill()
@@ -84,6 +101,10 @@ func (g *group) bury(d dead) error {
 		g.queue.mu.Lock()
 		defer g.queue.mu.Unlock()
 		if d.generation == d.progress.generation && !g.removed {
+			if d.expired {
+				g.lease(d.progress, nil, d.progress.unsettled(d.offsets), time.Now().Add(buryAgain))
+				return err
+			}
 			for _, s := range d.offsets {
 				d.progress.again(s.From, s.To)
 			}
@@ -109,7 +130,7 @@ func (c *bury) fill() error {
 	var reader recordReader
 	for _, run := range c.offsets {
 		for at := run.From; at < run.To; {
-			s, err := reader.span(q.b.store, q.partitions[partition].log, at, run.To)
+			s, err := reader.span(q.b.store, q.list()[partition].log, at, run.To)
 			if err != nil {
 				return err
 			}
@@ -137,8 +158,14 @@ func (c *bury) mark(m *om.Message, offset int64) {
 	count, _ := c.progress.counts.at(offset, offset+1)
 	q.mu.Unlock()
 	m.Ext.ExpireAt = time.Time{}
-	m.Properties[om.PropertyDeadReason] = om.String(c.reason)
-	m.Properties[om.PropertyDeadDeliveries] = om.Integer(count + c.last)
+	count += c.last
+	reason := c.reason
+	if c.often {
+		reason = fmt.Sprintf("delivered %d times and not acknowledged", count)
+	}
+	delete(m.Properties, om.PropertyRedriveGroup)
+	m.Properties[om.PropertyDeadReason] = om.String(reason)
+	m.Properties[om.PropertyDeadDeliveries] = om.Integer(count)
 	m.Properties[om.PropertyDeadQueue] = om.String(q.name)
 	m.Properties[om.PropertyDeadGroup] = om.String(c.group.name)
 	m.Properties[om.PropertyDeadPartition] = om.Integer(int32(c.progress.partition))
@@ -154,7 +181,7 @@ func (c *bury) apply(b *Broker, tx *transaction) error {
 	}
 	full := om.JoinQueueName(q.record.Namespace, c.name)
 	if b.queues[full] == nil {
-		made := createQueue{Namespace: q.record.Namespace, Name: c.name, Partitions: 1, Description: "dead letters of the group " + c.group.name}
+		made := createQueue{Namespace: q.record.Namespace, Name: c.name, Partitions: 1, Description: "dead letters of the group " + c.group.name, Expires: q.record.Expires}
 		if err := made.create(b, tx); err != nil {
 			return err
 		}
@@ -165,10 +192,13 @@ func (c *bury) apply(b *Broker, tx *transaction) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, k := range c.copies {
-		t.append(tx, t.partitions[0], k.count, k.chunk)
+		t.append(tx, t.list()[0], k.count, k.chunk)
 	}
 	for _, s := range c.offsets {
 		p.settle(s.From, s.To)
+		if c.expired {
+			p.expired += s.To - s.From
+		}
 	}
 	tx.touch(p)
 	c.group.wakeForWork()

@@ -43,7 +43,7 @@ func publishBodies(t *testing.T, b *Broker, key string, bodies ...string) {
 		t.Fatal(err)
 	}
 	var c chunk.Builder
-	c.Reset(7, uint64(q.partitions[0].next), "born", om.SpecVersion, time.Now())
+	c.Reset(7, uint64(q.list()[0].next), "born", om.SpecVersion, time.Now())
 	for _, body := range bodies {
 		m := om.NewMessage("q", []byte(body))
 		m.BornAt, m.Ext.MessageKey = time.Now(), key
@@ -69,7 +69,7 @@ func TestG26_max_deliveries(t *testing.T) {
 				return r
 			}
 			r := receiver()
-			for i := range MaxDeliveries {
+			for i := range om.DefaultMaxDeliveries {
 				spans, err := r.Receive(t.Context(), 10)
 				if err != nil || len(spans) != 1 || spans[0].Base != 0 || spans[0].Delivery != i+1 || len(deadLetters(t, b)) != 0 {
 					t.Fatalf("%s: delivery %d: %+v %v", end, i+1, spans, err)
@@ -95,8 +95,8 @@ func TestG26_max_deliveries(t *testing.T) {
 				t.Fatalf("%s: dead letters %+v", end, got)
 			}
 			p := got[0].Properties
-			want := fmt.Sprintf("delivered %d times and not acknowledged", MaxDeliveries)
-			if p.GetString(om.PropertyDeadReason, "") != want || p.GetInt64(om.PropertyDeadDeliveries, 0) != MaxDeliveries || p.GetString(om.PropertyDeadQueue, "") != "default://q" ||
+			want := fmt.Sprintf("delivered %d times and not acknowledged", om.DefaultMaxDeliveries)
+			if p.GetString(om.PropertyDeadReason, "") != want || p.GetInt64(om.PropertyDeadDeliveries, 0) != om.DefaultMaxDeliveries || p.GetString(om.PropertyDeadQueue, "") != "default://q" ||
 				p.GetString(om.PropertyDeadGroup, "") != "g" || p.GetInt64(om.PropertyDeadOffset, -1) != 0 || p.GetInt64(om.PropertyDeadPartition, -1) != 0 || p.GetInt64("p", 0) != 1 {
 				t.Errorf("%s: %v", end, p)
 			}
@@ -155,8 +155,8 @@ func TestG26_reject(t *testing.T) {
 // not delivered again.
 func TestDeadAfterARestart(t *testing.T) {
 	q := &Queue{record: queueRecord{Name: "q"}}
-	p := &progress{group: &group{queue: q}, counts: ranges{{0, 2, 3}, {2, 4, MaxDeliveries}}}
-	dead := p.offer(6, sifted{keys: []keyed{{1, "k"}, {2, "k"}, {5, "k"}}})
+	p := &progress{group: &group{queue: q, config: groupRecord{}.config()}, counts: ranges{{0, 2, 3}, {2, 4, om.DefaultMaxDeliveries}}}
+	dead := p.offer(6, sifted{keys: []keyed{{1, 7}, {2, 7}, {5, 7}}})
 	if fmt.Sprint(dead) != "[{2 4 1}]" || fmt.Sprint(p.ready) != "[{0 2 1} {4 5 1}]" || p.next != 6 {
 		t.Errorf("dead %v, ready %v, next %d", dead, p.ready, p.next)
 	}

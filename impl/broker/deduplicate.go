@@ -79,7 +79,7 @@ func (r *route) recall(to *work) error {
 		return nil
 	}
 	since := om.AtTime(time.Now().Add(-time.Duration(to.seen.window) * time.Millisecond))
-	for i := range r.source.partitions {
+	for i := range to.next {
 		if err := r.recallPartition(to, i, since); err != nil && !errors.Is(err, store.ErrDropped) {
 			return err
 		}
@@ -95,14 +95,14 @@ func (r *route) recallPartition(to *work, partition int, since om.Position) erro
 	end := to.next[partition]
 	var reader recordReader
 	for at < end {
-		span, err := reader.span(r.b.store, r.source.partitions[partition].log, at, end)
+		span, err := reader.span(r.b.store, r.source.list()[partition].log, at, end)
 		if err != nil {
 			return err
 		}
 		var v chunk.View
 		w := chunk.Walk(span.Chunk, span.Header, span.Skip)
 		for i := 0; i < span.Count && w.Next(&v); i++ {
-			if of, ok := to.seen.value(&v); ok && matches(&v, [2]*selector{to.selector}) && !to.seen.has(of, span.StoredAt) {
+			if of, ok := to.seen.value(&v); ok && span.Header.Flags&chunk.Redriven == 0 && matches(&v, [2]*selector{to.selector}) && !to.seen.has(of, span.StoredAt) {
 				to.seen.add(of, span.StoredAt)
 			}
 		}

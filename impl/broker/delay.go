@@ -46,49 +46,58 @@ func divideDelayed(queue string, b []byte, h chunk.Header) (parts []delayed, err
 	return parts, err
 }
 
-// postpone stores the parts of a chunk where they belong: in slots, or in the
-// partition what is due already. q.mu is held.
-func (c *publish) postpone(b *Broker, tx *transaction, p *partition) error {
+// checkDelayed is check for a chunk with delays.
+func (c *publish) checkDelayed(b *Broker, tx *transaction, log uint64) (stored bool, err error) {
+	c.base = -1
+	if c.idempotent {
+		if stored, err := c.storedBefore(b, tx, log); stored || err != nil {
+			return stored, err
+		}
+	}
 	t := b.timers
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	c.base = -1
-	if c.idempotent {
-		if stored, err := c.storedBefore(b, tx, p); stored || err != nil {
-			return err
-		}
-		b.recent.add(producerLog{c.producer, p.log}, recentChunk{c.sequence, -1, c.count}, tx.now)
-	}
 	if t.limit > 0 && t.bytes+int64(c.bytes) > t.limit {
-		return om.NewError(om.CodeStorageBusy, "send", c.queue.name,
+		return false, om.NewError(om.CodeStorageBusy, "send", c.queue.name,
 			"delayed messages take up %d bytes, half of what the store may hold; give it more or wait until some are due", t.bytes)
 	}
+	return false, nil
+}
+
+// postpone stores the parts of a chunk where they belong: in slots, or in the
+// partition what is due already. Queue.mu is held.
+func (c *publish) postpone(b *Broker, tx *transaction, p *partition) {
+	t := b.timers
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	now := max(tx.now, t.exposed)
 	for i := range c.parts {
 		d := &c.parts[i]
 		if d.due <= now {
-			c.queue.append(tx, p, d.Count, d.chunk)
+			tx.due = d.due
+			c.queue.appendHome(tx, c.partition, d.Header, d.chunk)
+			tx.due = 0
 			continue
 		}
-		t.add(b, tx, &entry{d.due, p.log, d.Header, d.chunk}, now)
+		t.add(b, tx, t.place(d.due, now), &entry{d.due, p.log, d.Header, d.chunk})
 		c.queue.delayed += int64(d.Count)
 		tx.delays(c.queue)
+		c.queue.use(tx)
 	}
-	return nil
 }
 
 // storedBefore tells whether the chunk is one that was stored and is sent again.
-func (c *publish) storedBefore(b *Broker, tx *transaction, p *partition) (bool, error) {
+func (c *publish) storedBefore(b *Broker, tx *transaction, log uint64) (bool, error) {
 	for i := range c.parts {
 		if d := &c.parts[i]; d.due != 0 {
 			_, r, err := b.findDelayed(tx, d.Producer, d.Sequence)
-			if r != nil && r.Target == p.log || err != nil {
+			if r != nil && r.Target == log || err != nil {
 				return err == nil, err
 			}
 			break
 		}
 	}
-	_, found, err := b.recent.find(c, p.log)
+	_, found, err := b.recent.find(c, log)
 	return found, err
 }
 
@@ -98,6 +107,10 @@ func (q *Queue) append(tx *transaction, p *partition, count int, data []byte) (b
 	p.next += int64(count)
 	tx.batch.Append(p.log, base, count, data)
 	tx.grow(q, p)
+	q.use(tx)
+	p.hold(tx, base)
+	q.published.add(tx.now, int64(count))
+	q.bytes.add(tx.now, int64(len(data)))
 	return base
 }
 

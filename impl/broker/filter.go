@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/openmessaging/openmessaging-go/impl/chunk"
@@ -63,6 +64,7 @@ func matches(v *chunk.View, selectors [2]*selector) bool {
 
 // sifted is what was found out about the messages of a record.
 type sifted struct {
+	end     int64   // behind the last message that was looked at
 	left    ranges  // offsets that do not match
 	expired ranges  // offsets
 	keys    []keyed // those that are delivered and have a key, ascending
@@ -80,31 +82,49 @@ func (s *sifted) out(offset, limit int64) (out int32, end int64) {
 // expired reports whether a message may not be delivered any more.
 func expired(v *chunk.View, now int64) bool { return v.ExpireAt != 0 && v.ExpireAt <= now }
 
-// sift looks at the messages of a record from an offset on.
-func sift(rec store.Record, from int64, selectors [2]*selector) (out sifted, err error) {
+// forGroup reports whether a message of a chunk that was redriven is for a group.
+func forGroup(v *chunk.View, group string) bool {
+	name, ok := v.Property(om.PropertyRedriveGroup)
+	text, isText := name.Text()
+	return ok && isText && text == group
+}
+
+// sift looks at the messages of a record from an offset on, for a group, but not
+// at chunks from offset to on, nor behind a chunk with which there are so many
+// with keys.
+func sift(rec store.Record, from, to int64, keyed int, group string, selectors [2]*selector) (out sifted, err error) {
 	data := rec.Data
-	for base := rec.Base; len(data) > 0; {
+	out.end = rec.Base
+	for base := rec.Base; len(data) > 0 && base < to && len(out.keys) < keyed; {
 		h, err := chunk.ParseHeader(data)
 		if err != nil {
 			return out, err
 		}
 		end := base + int64(h.Count)
-		if end > from && (h.Flags&(chunk.HasKey|chunk.HasExpiry|chunk.HasPriority) != 0 || selectors != [2]*selector{}) {
-			if err := out.add(data, h, base, from, selectors); err != nil {
+		if end > from && (h.Flags&(chunk.HasKey|chunk.HasExpiry|chunk.HasPriority|chunk.Redriven) != 0 || selectors != [2]*selector{}) {
+			if err := out.add(data, h, base, from, group, selectors); err != nil {
 				return out, err
 			}
 		}
 		base, data = end, data[h.Size:]
+		out.end = end
 	}
 	return out, nil
 }
 
-func (s *sifted) add(data []byte, h chunk.Header, base, from int64, selectors [2]*selector) error {
+func (s *sifted) add(data []byte, h chunk.Header, base, from int64, group string, selectors [2]*selector) error {
 	var v chunk.View
 	now := time.Now().UnixMilli()
+	if h.Flags&chunk.HasKey != 0 {
+		s.keys = slices.Grow(s.keys, h.Count)
+	}
 	w := chunk.Walk(data, h, int(max(from-base, 0)))
 	for w.Next(&v) {
 		at := base + int64(v.Number)
+		if h.Flags&chunk.Redriven != 0 && !forGroup(&v, group) {
+			s.left.add(at, at+1)
+			continue
+		}
 		if expired(&v, now) {
 			s.expired.add(at, at+1)
 			continue
@@ -114,7 +134,7 @@ func (s *sifted) add(data []byte, h chunk.Header, base, from int64, selectors [2
 			continue
 		}
 		if v.MessageKey != "" {
-			s.keys = append(s.keys, keyed{at, v.MessageKey})
+			s.keys = append(s.keys, keyed{at, chunk.HashKey(v.MessageKey)})
 		}
 		if p := priorityOf(&v); p != usualPriority {
 			s.urgent.set(at, at+1, p)

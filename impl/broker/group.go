@@ -17,8 +17,9 @@ type group struct {
 	queue       *Queue
 	name        string
 	record      groupRecord
-	selector    *selector   // of record.Filter
-	parts       []*progress // by partition
+	selector    *selector      // of record.Filter
+	config      om.GroupConfig // as record says
+	parts       []*progress    // by partition
 	receivers   map[*Receiver]bool
 	waiting     []waiter // in the order in which they began to wait
 	leases      map[uint64]*lease
@@ -26,8 +27,12 @@ type group struct {
 	timer       *time.Timer // fires at the end of the first lease
 	timerAt     time.Time
 	lastLease   uint64
-	redelivered int64
+	delivered   meter
+	redelivered meter
+	settled     meter // by deliveries
 	removed     bool
+	passed      int       // growths of the queue before which everything is settled
+	assigned    *assigned // nil in a shared group
 }
 
 // progress is how far a group is in one partition. Everything below cursor is
@@ -44,12 +49,19 @@ type progress struct {
 	expired int64  // offsets that were not delivered in time
 
 	// In memory.
-	next     int64  // the first offset that no receiver has looked at in this life
-	looking  bool   // a receiver reads the record at next
-	recheck  int64  // what is ready before it was chosen by another filter
-	ready    ranges // below next and to be delivered; N is 1
-	inFlight int64  // offsets under a lease or waiting for a delayed redelivery
-	keys     keyOrder
+	suspect   int64  // below it deliveries are counted before they are made: see suspect.go
+	counted   ranges // whose present delivery is among counts
+	next      int64  // the first offset that no receiver has looked at in this life
+	looking   bool   // a receiver reads the record at next
+	recheck   int64  // what is ready before it was chosen by another filter
+	ready     ranges // below next and to be delivered; N is 1
+	inFlight  int64  // offsets under a lease or waiting for a delayed redelivery
+	returning int    // releases that are not applied yet
+	waiting   int64  // those that wait for a delayed redelivery
+	beyond    int64  // offsets in settled
+	oldest    aged   // the record that the cursor was in when somebody asked
+	keys      keyOrder
+	gated     []keyed // heads that wait for what lies before a growth of the queue
 	urgency
 
 	// generation counts the seeks: commands made before a seek mean nothing
@@ -61,6 +73,10 @@ type progress struct {
 type groupRecord struct {
 	Created int64        `msgpack:"created"` // milliseconds since 1970 UTC
 	Filter  filterRecord `msgpack:"filter,omitempty"`
+
+	// Both are empty for a group that was never configured.
+	MaxDeliveries int     `msgpack:"max_deliveries,omitempty"`
+	Backoff       []int64 `msgpack:"backoff,omitempty"` // milliseconds
 }
 
 // progressRecord is the stored form of a progress.
@@ -86,8 +102,8 @@ func (p *progress) encode() []byte {
 }
 
 func newGroup(q *Queue, name string) *group {
-	g := &group{queue: q, name: name, receivers: make(map[*Receiver]bool), leases: make(map[uint64]*lease)}
-	for i := range q.partitions {
+	g := &group{queue: q, name: name, config: groupRecord{}.config(), receivers: make(map[*Receiver]bool), leases: make(map[uint64]*lease)}
+	for i := range q.list() {
 		g.parts = append(g.parts, &progress{group: g, partition: i})
 	}
 	q.groups[name] = g
@@ -103,6 +119,7 @@ func loadGroup(queues map[uint64]*Queue, key string, value []byte) error {
 	}
 	g := newGroup(queues[id], name)
 	err := decode(key, value, &g.record)
+	g.config = g.record.config()
 	if err == nil {
 		g.selector, err = g.record.Filter.selector(name)
 	}
@@ -119,7 +136,7 @@ func loadProgress(queues map[uint64]*Queue, key string, value []byte) error {
 	_, err1 := fmt.Sscanf(parts[0], "%016x", &id)
 	_, err2 := fmt.Sscanf(parts[1], "%04x", &partition)
 	q := queues[id]
-	if err1 != nil || err2 != nil || q == nil || q.groups[parts[2]] == nil || partition >= len(q.partitions) {
+	if err1 != nil || err2 != nil || q == nil || q.groups[parts[2]] == nil || partition >= len(q.list()) {
 		return damaged(key, fmt.Errorf("progress of a group that is not there"))
 	}
 	var r progressRecord
@@ -130,27 +147,36 @@ func loadProgress(queues map[uint64]*Queue, key string, value []byte) error {
 	var ok1, ok2 bool
 	p.settled, ok1 = unflat(r.Settled)
 	p.counts, ok2 = unflat(r.Counts)
-	if !ok1 || !ok2 || r.Cursor < 0 || r.Cursor > q.partitions[partition].next {
+	if !ok1 || !ok2 || r.Cursor < 0 || r.Cursor > q.list()[partition].next {
 		return damaged(key, fmt.Errorf("progress that cannot be"))
 	}
-	p.cursor, p.lost, p.expired, p.next = r.Cursor, r.Lost, r.Expired, r.Cursor
+	p.cursor, p.lost, p.expired, p.next, p.beyond = r.Cursor, r.Lost, r.Expired, r.Cursor, p.settled.count()
 	return nil
 }
 
-// settle marks offsets as done. It is called when a command is applied.
-func (p *progress) settle(from, to int64) {
+// settle marks offsets as done and returns how many of them were not. It is
+// called when a command is applied.
+func (p *progress) settle(from, to int64) (n int64) {
+	before := p.cursor
+	n = max(to-max(from, p.cursor), 0) - p.settled.within(max(from, p.cursor), to).count()
+	p.beyond += n
 	p.settled.add(max(from, p.cursor), to)
 	p.counts.remove(from, to)
 	p.ready.remove(from, to)
 	p.urgent.remove(from, to)
 	if len(p.settled) > 0 && p.settled[0].From <= p.cursor {
+		p.beyond -= p.settled[0].To - p.settled[0].From
 		p.cursor = p.settled[0].To
 		p.settled = p.settled[1:]
 	}
 	p.next = max(p.next, p.cursor)
-	if len(p.keys.lines) > 0 {
-		p.keys.settled(from, to, func(at int64) bool { return p.isSettled(at, at+1) }, func(at int64) { p.ready.add(at, at+1) })
+	if p.keys.lines.count > 0 {
+		p.keys.settled(from, to, func(at int64) bool { return p.isSettled(at, at+1) }, p.begin)
 	}
+	if p.cursor > before {
+		p.group.openGates()
+	}
+	return n
 }
 
 // again has offsets delivered again, except those that retention has dropped
@@ -170,13 +196,14 @@ func (p *progress) isSettled(from, to int64) bool {
 // moveTo makes offset the cursor and forgets everything else.
 func (p *progress) moveTo(offset int64) {
 	p.cursor, p.next = offset, offset
-	p.settled, p.counts, p.ready, p.keys, p.urgent = nil, nil, nil, keyOrder{}, nil
+	p.counted = nil
+	p.settled, p.counts, p.ready, p.keys, p.gated, p.urgent = nil, nil, nil, keyOrder{}, nil, nil
 	for id, l := range p.group.leases {
 		if l.progress == p {
 			p.group.drop(id)
 		}
 	}
-	p.inFlight = 0
+	p.inFlight, p.waiting, p.beyond = 0, 0, 0
 	p.generation++
 }
 
@@ -195,13 +222,27 @@ func (p *progress) trim(begin int64) (changed bool) {
 	return true
 }
 
+// unsettled returns the offsets of a set that are not settled.
+func (p *progress) unsettled(of ranges) (out ranges) {
+	for _, s := range of {
+		for at := max(s.From, p.cursor); at < s.To; {
+			settled, end := p.settled.at(at, s.To)
+			if settled == 0 {
+				out.add(at, end)
+			}
+			at = end
+		}
+	}
+	return out
+}
+
 // hasNext reports whether a receiver may look at the record at next. Settled
 // offsets are passed over.
 func (p *progress) hasNext(end int64) bool {
 	for p.next < end {
 		settled, run := p.settled.at(p.next, end)
 		if settled == 0 {
-			return !p.looking && len(p.settled) <= maxHoles && p.inFlight+p.keys.behind < maxInFlight
+			return !p.looking && len(p.settled) <= maxHoles && p.inFlight+p.keys.behind+int64(len(p.gated)) < maxInFlight
 		}
 		p.next = run
 	}
@@ -216,9 +257,9 @@ func (p *progress) offer(to int64, s sifted) (dead ranges) {
 	for _, u := range s.urgent {
 		p.urgent.set(max(u.From, p.next), u.To, u.N)
 	}
-	for at := p.next; at < to && len(p.counts) > 0 && p.group.queue.buries(); {
+	for at := p.next; at < to && len(p.counts) > 0; {
 		count, end := p.counts.at(at, to)
-		if count >= MaxDeliveries {
+		if p.group.exhausts(count) {
 			dead.add(at, end)
 		}
 		at = end
@@ -234,14 +275,14 @@ func (p *progress) offer(to int64, s sifted) (dead ranges) {
 				for len(keys) > 0 && keys[0].offset < p.next {
 					keys = keys[1:]
 				}
+				from := p.next
 				for ; len(keys) > 0 && keys[0].offset < run; keys = keys[1:] {
-					p.ready.add(p.next, keys[0].offset)
-					p.next = keys[0].offset + 1
-					if p.keys.join(keys[0]) {
-						p.ready.add(keys[0].offset, p.next)
+					if k := keys[0]; !p.keys.join(k) || p.gate(k) {
+						p.ready.add(from, k.offset)
+						from = k.offset + 1
 					}
 				}
-				p.ready.add(p.next, run)
+				p.ready.add(from, run)
 			}
 		}
 		p.next = run
@@ -275,19 +316,28 @@ func (p *progress) take(limit int64) (runs ranges, count int32) {
 
 // wakeForWork wakes a receiver when there is something for it.
 func (g *group) wakeForWork() {
-	if len(g.waiting) > 0 && g.hasWork() {
+	if len(g.waiting) > 0 && (g.assigned != nil || anyWork(g.parts)) {
 		g.wakeOne()
 	}
 }
 
-// wakeOne wakes the call of Receive that waits longest. It passes the wake on
-// when it leaves messages behind.
+// wakeOne wakes the call of Receive that waits longest, in an assigned group of
+// those for which there is something. It passes the wake on when it leaves
+// messages behind.
 func (g *group) wakeOne() {
-	if len(g.waiting) > 0 {
-		w := g.waiting[0]
-		g.waiting = g.waiting[1:]
+	i := 0
+	if g.assigned != nil {
+		i = slices.IndexFunc(g.waiting, func(w waiter) bool { return anyWork(w.receiver.parts()) })
+	}
+	if i >= 0 && i < len(g.waiting) {
+		w := g.waiting[i]
+		if i == 0 {
+			g.waiting = g.waiting[1:]
+		} else {
+			g.waiting = slices.Delete(g.waiting, i, i+1)
+		}
 		g.lineChanged()
-		w <- struct{}{}
+		w.wake <- struct{}{}
 	}
 }
 
@@ -304,9 +354,20 @@ func (g *group) forgetWaiting(w waiter) {
 	}
 }
 
-// ready counts the offsets that are ready, up to limit.
-func (g *group) ready(limit int64) (n int64) {
-	for _, p := range g.parts {
+// parts returns the partitions that the receiver is given messages of.
+func (r *Receiver) parts() []*progress {
+	switch {
+	case r.joined == nil:
+		return r.group.parts
+	case r.member != nil:
+		return r.member.serving
+	}
+	return nil
+}
+
+// countReady counts the offsets that are ready, up to limit.
+func countReady(parts []*progress, limit int64) (n int64) {
+	for _, p := range parts {
 		for _, s := range p.ready {
 			if n += s.To - s.From; n >= limit {
 				return limit
@@ -316,10 +377,10 @@ func (g *group) ready(limit int64) (n int64) {
 	return n
 }
 
-// hasWork reports whether a receiver would get something now.
-func (g *group) hasWork() bool {
-	for i, p := range g.parts {
-		if len(p.ready) > 0 || p.hasNext(g.queue.partitions[i].end) {
+// anyWork reports whether a receiver would get something now.
+func anyWork(parts []*progress) bool {
+	for _, p := range parts {
+		if len(p.ready) > 0 || p.hasNext(p.group.queue.list()[p.partition].end) {
 			return true
 		}
 	}
@@ -359,16 +420,16 @@ func (c *createGroup) apply(_ *Broker, tx *transaction) error {
 		return notFound("bind", q.name)
 	case q.groups[c.name] != nil:
 		return nil
-	case (len(q.groups)+1)*len(q.partitions) > MaxGroupPartitions:
+	case (len(q.groups)+1)*len(q.list()) > MaxGroupPartitions:
 		return om.NewError(om.CodeBadParameter, "bind", q.name,
-			"the queue has %d groups and %d partitions, and the product cannot be more than %d; delete a group that is not needed", len(q.groups), len(q.partitions), MaxGroupPartitions)
+			"the queue has %d groups and %d partitions, and the product cannot be more than %d; delete a group that is not needed", len(q.groups), len(q.list()), MaxGroupPartitions)
 	}
 	g := newGroup(q, c.name)
 	g.selector = c.selector
 	g.record = groupRecord{Created: tx.now, Filter: c.selector.record()}
 	tx.batch.Put(groupKey(q, c.name), encode(g.record))
 	for i, p := range g.parts {
-		p.cursor = min(max(c.cursors[i], q.partitions[i].begin), q.partitions[i].next)
+		p.cursor = q.list()[i].clamp(c.cursors, i)
 		p.next = p.cursor
 		tx.touch(p)
 	}
@@ -409,9 +470,10 @@ func (c *seekGroup) apply(b *Broker, tx *transaction) error {
 	defer q.mu.Unlock()
 	g := q.groups[c.name]
 	for i, p := range g.parts {
-		p.moveTo(min(max(c.cursors[i], q.partitions[i].begin), q.partitions[i].next))
+		p.moveTo(q.list()[i].clamp(c.cursors, i))
 		tx.touch(p)
 	}
+	g.passed = 0
 	g.wakeForWork()
 	return nil
 }
@@ -440,8 +502,8 @@ func (c *trim) apply(b *Broker, tx *transaction) error {
 func (q *Queue) trim(partition int, start int64, tx *transaction) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	p := q.partitions[partition]
-	p.begin = max(p.begin, start)
+	p := q.list()[partition]
+	p.begin, p.end = max(p.begin, start), max(p.end, start)
 	for _, name := range slices.Sorted(maps.Keys(q.groups)) {
 		if tx.full() {
 			return false

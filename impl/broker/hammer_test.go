@@ -175,7 +175,7 @@ func TestBiggestCommands(t *testing.T) {
 		if err := b.Publish(ctx, a); err != nil || a[0].Err != nil {
 			t.Fatal(err, a[0].Err)
 		}
-		for cmd := (&trim{Starts: map[uint64]int64{q.partitions[0].log: 5}, more: true}); cmd.more; {
+		for cmd := (&trim{Starts: map[uint64]int64{q.list()[0].log: 5}, more: true}); cmd.more; {
 			if err := b.submit(ctx, cmd); err != nil {
 				t.Fatal(err)
 			}

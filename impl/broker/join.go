@@ -130,7 +130,7 @@ func (c *copier) finish(set *joinSet, whole bool) error {
 	var spans []Span
 	for _, at := range set.parts {
 		var reader recordReader
-		s, err := reader.span(c.route.b.store, c.route.source.partitions[at.partition].log, at.offset, at.offset+1)
+		s, err := reader.span(c.route.b.store, c.route.source.list()[at.partition].log, at.offset, at.offset+1)
 		c.handled = append(c.handled, at)
 		if errors.Is(err, store.ErrDropped) {
 			whole = false

@@ -29,18 +29,31 @@ func (g *group) lease(p *progress, r *Receiver, offsets ranges, ends time.Time) 
 		progress: p, receiver: r, ends: ends,
 		left: offsets,
 	}
-	p.inFlight += offsets.count()
+	l.count(offsets.count())
+	g.hold(l)
+	return l
+}
+
+// count counts offsets that come under the lease, or with less than 0 leave it.
+func (l *lease) count(n int64) {
+	l.progress.inFlight += n
+	if l.receiver == nil {
+		l.progress.waiting += n
+	}
+}
+
+// hold keeps a lease until its time comes.
+func (g *group) hold(l *lease) {
 	g.leases[l.id] = l
 	heap.Push(&g.ends, l)
 	g.schedule()
-	return l
 }
 
 // settleLease takes offsets out of a lease; it ends when nothing is left.
 func (g *group) settleLease(l *lease, from, to int64) {
 	before := l.left.count()
 	l.left.remove(from, to)
-	l.progress.inFlight -= before - l.left.count()
+	l.count(l.left.count() - before)
 	if len(l.left) == 0 {
 		g.drop(l.id)
 	}
@@ -49,7 +62,7 @@ func (g *group) settleLease(l *lease, from, to int64) {
 // drop forgets a lease and what is left of it.
 func (g *group) drop(id uint64) {
 	l := g.leases[id]
-	l.progress.inFlight -= l.left.count()
+	l.count(-l.left.count())
 	delete(g.leases, id)
 	heap.Remove(&g.ends, l.index)
 }
@@ -91,31 +104,35 @@ func (g *group) expire() {
 		g.drop(l.id)
 		if l.receiver == nil {
 			for _, s := range left {
-				l.progress.again(s.From, s.To)
+				g.again(l.progress, s.From, s.To)
 			}
 			g.wakeOne()
 		} else {
-			g.giveBack(l.progress, left, 0)
+			g.giveBack(l.progress, left, byBackoff)
 		}
 	}
 	g.schedule()
 }
 
+// What giveBack may be told instead of a delay.
+const (
+	atOnce    time.Duration = 0
+	byBackoff time.Duration = -1 // as the group is configured
+)
+
 // giveBack has offsets counted as delivered once more and then delivered again,
 // after a delay. They are in nobody's hands until the command is applied.
 func (g *group) giveBack(p *progress, left ranges, delay time.Duration) *pending {
-	c := &release{progress: p, left: left, generation: p.generation}
-	if delay > 0 {
-		c.due = time.Now().Add(delay)
-	}
-	return g.queue.b.commits.submit(c)
+	p.returning++
+	return g.queue.b.commits.submit(&release{progress: p, left: left, at: time.Now(), delay: delay, generation: p.generation})
 }
 
 // release ends deliveries without settling them.
 type release struct {
 	progress   *progress
 	left       ranges
-	due        time.Time // of the redelivery; zero is at once
+	at         time.Time // when they were given back
+	delay      time.Duration
 	generation uint32
 }
 
@@ -124,6 +141,8 @@ func (c *release) apply(_ *Broker, tx *transaction) error {
 	g := p.group
 	g.queue.mu.Lock()
 	defer g.queue.mu.Unlock()
+	p.returning--
+	defer g.assign(p)
 	if g.removed || c.generation != p.generation {
 		return nil
 	}
@@ -133,7 +152,7 @@ func (c *release) apply(_ *Broker, tx *transaction) error {
 		for from < to {
 			settled, end := p.settled.at(from, to)
 			if settled == 0 {
-				p.counts.increment(from, end)
+				p.ended(from, end)
 				c.again(from, end)
 			}
 			from = end
@@ -144,18 +163,32 @@ func (c *release) apply(_ *Broker, tx *transaction) error {
 	return nil
 }
 
-// again has offsets delivered again, or buried where that was the last time.
+// again has offsets delivered again, at once or when their time has come.
 func (c *release) again(from, to int64) {
 	p, g := c.progress, c.progress.group
 	for from < to {
 		count, end := p.counts.at(from, to)
-		switch {
-		case count >= MaxDeliveries && g.queue.buries():
+		delay := c.delay
+		if delay == byBackoff {
+			delay = g.config.Backoff.After(int(count))
+		}
+		if delay > 0 && !g.exhausts(count) {
+			g.lease(p, nil, ranges{{from, end, 1}}, c.at.Add(delay))
+		} else {
+			g.again(p, from, end)
+		}
+		from = end
+	}
+}
+
+// again has offsets delivered again now, or buried where that was too often.
+func (g *group) again(p *progress, from, to int64) {
+	for from < to {
+		count, end := p.counts.at(from, to)
+		if g.exhausts(count) {
 			g.buryLater(p, ranges{{from, end, 1}})
-		case c.due.IsZero():
-			p.ready.add(from, end)
-		default:
-			g.lease(p, nil, ranges{{from, end, 1}}, c.due)
+		} else {
+			p.again(from, end)
 		}
 		from = end
 	}

@@ -15,6 +15,7 @@ import (
 const (
 	MaxNamespaces      = 1000      // CodeMaxNamespaces
 	MaxQueues          = 10_000    // CodeMaxQueues
+	MaxReplyQueues     = 1000      // of a user; CodeMaxQueues
 	MaxPartitions      = 1024      // of a queue; CodeBadParameter
 	MaxRoutes          = 1000      // CodeBadParameter
 	MaxOperators       = 16        // of a route; CodeBadParameter
@@ -27,6 +28,10 @@ const (
 	MaxHeader          = 64 << 10  // of a message, bytes; CodeHeaderTooLarge
 	MaxChunkMessages   = 65536     // in one chunk; CodeBadParameter
 	MaxReceive         = 65536     // messages in one receive; CodeBadParameter
+
+	MinExpires      = time.Second          // of a queue; CodeBadParameter
+	MaxExpires      = 366 * 24 * time.Hour // CodeBadParameter
+	MaxReplyExpires = time.Hour            // of a reply queue; CodeBadParameter
 
 	MaxDelay           = 40 * 24 * time.Hour // CodeBadParameter
 	MaxDelayedMessages = 1000                // in a chunk with delays; CodeBadParameter

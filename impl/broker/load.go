@@ -25,8 +25,8 @@ func (b *Broker) load() error {
 			if err := decode(key, value, &r); err != nil {
 				return err
 			}
-			if r.Partitions < 1 || r.Partitions > MaxPartitions {
-				return damaged(key, errors.New("a queue without partitions"))
+			if r.Partitions < 1 || r.Partitions > MaxPartitions || !r.grew() {
+				return damaged(key, errors.New("partitions that cannot be"))
 			}
 			q := b.addQueue(r)
 			queues[r.ID] = q
@@ -46,6 +46,16 @@ func (b *Broker) load() error {
 			return loadSetting(b, key, rest, value)
 		case kind+"/" == keySlot:
 			progress = append(progress, func() error { return loadSlot(b, key, value) })
+		case key == keyHalfLog:
+			return loadHalfLog(b, key, value)
+		case kind+"/" == keyHalf:
+			return loadHalf(b, key, value) // "h" sorts before "x/"
+		case kind+"/" == keyEpoch:
+			var r epochRecord
+			if err := decode(key, value, &r); err != nil {
+				return err
+			}
+			b.epochs[rest] = r
 		case kind+"/" == keyDelayed:
 			progress = append(progress, func() error { return loadDelayed(queues, key, value) })
 		default:
@@ -57,7 +67,7 @@ func (b *Broker) load() error {
 		return err
 	}
 	for _, q := range queues {
-		for _, p := range q.partitions {
+		for _, p := range q.list() {
 			begin, next, ok, err := b.store.Bounds(p.log)
 			if err != nil {
 				return err
@@ -65,7 +75,7 @@ func (b *Broker) load() error {
 			if !ok {
 				return damaged(q.name, fmt.Errorf("log %d of the queue is missing", p.log))
 			}
-			p.begin, p.end, p.next = begin, next, next
+			p.begin, p.end, p.next, p.stored = begin, next, next, next
 		}
 	}
 	// "g/" sorts before "p/" and "r/" before "rc/", so groups and routes are
@@ -119,6 +129,12 @@ func CheckState(key string, value []byte) error {
 		return decode(key, value, new(settingRecord))
 	case keySlot:
 		return decode(key, value, new(slotRecord))
+	case keyHalfLog + "/":
+		return decode(key, value, new(uint64))
+	case keyHalf:
+		return decode(key, value, new(halfRecord))
+	case keyEpoch:
+		return decode(key, value, new(epochRecord))
 	case keyDelayed:
 		return decode(key, value, new(int64))
 	}

@@ -140,7 +140,7 @@ func (r *modelRun) newReceiver() {
 }
 
 func (r *modelRun) step() {
-	ops := []string{"publish", "publish", "again", "receive", "receive", "receive", "ack", "ack", "nack", "close", "seek"}
+	ops := []string{"publish", "publish", "again", "receive", "receive", "receive", "ack", "ack", "nack", "close", "seek", "transact", "transact"}
 	if !r.opts.Memory {
 		ops = append(ops, "reopen")
 	}
@@ -166,6 +166,8 @@ func (r *modelRun) step() {
 	case "nack":
 		nack := func(c *Receiver, ctx context.Context, rs []Receipts) ([]error, error) { return c.Nack(ctx, rs, 0) }
 		r.settle(nack, func(l *line) { l.count++ })
+	case "transact":
+		r.transact()
 	case "close":
 		i := rapid.IntRange(0, len(r.receivers)-1).Draw(r.t, "receiver")
 		r.ok(r.receivers[i].Close(context.Background()))
@@ -187,10 +189,19 @@ func (r *modelRun) step() {
 }
 
 func (r *modelRun) publish() {
+	a, lines := r.chunk(rapid.Bool().Draw(r.t, "idempotent"))
+	as := []Append{a}
+	r.ok(r.b.Publish(context.Background(), as))
+	r.ok(as[0].Err)
+	r.add(as[0], lines)
+}
+
+// chunk makes a chunk for a partition.
+func (r *modelRun) chunk(idempotent bool) (Append, []*line) {
 	p := rapid.IntRange(0, modelPartitions-1).Draw(r.t, "partition")
 	var b chunk.Builder
 	b.Reset(1, uint64(r.sent), "h", om.SpecVersion, time.Now())
-	base := len(r.m.parts[p])
+	var lines []*line
 	for range rapid.IntRange(1, 12).Draw(r.t, "messages") {
 		body := fmt.Sprint(r.sent)
 		m := om.NewMessage("", []byte(body))
@@ -198,17 +209,21 @@ func (r *modelRun) publish() {
 		m.Ext.Priority = rapid.SampledFrom([]int8{0, 0, 0, 1, 5, 9, 127}).Draw(r.t, "priority")
 		m.Ext.MessageKey = rapid.SampledFrom([]string{"", "", "a", "b", "c"}).Draw(r.t, "key")
 		b.Add(m)
-		r.m.parts[p] = append(r.m.parts[p], &line{body: body, key: m.Ext.MessageKey, priority: priorityOf(&chunk.View{Priority: m.Ext.Priority})})
+		lines = append(lines, &line{body: body, key: m.Ext.MessageKey, priority: priorityOf(&chunk.View{Priority: m.Ext.Priority})})
 		r.sent++
 	}
-	a := []Append{{Queue: r.q, Partition: int32(p), Chunk: b.Finish(), Foreign: true, Idempotent: rapid.Bool().Draw(r.t, "idempotent")}}
-	r.ok(r.b.Publish(context.Background(), a))
-	r.ok(a[0].Err)
-	if a[0].Base != int64(base) {
-		r.t.Fatalf("offset %d, want %d", a[0].Base, base)
+	return Append{Queue: r.q, Partition: int32(p), Chunk: b.Finish(), Foreign: true, Idempotent: idempotent}, lines
+}
+
+// add notes a chunk that was stored.
+func (r *modelRun) add(a Append, lines []*line) {
+	part := &r.m.parts[a.Partition]
+	if a.Base != int64(len(*part)) {
+		r.t.Fatalf("offset %d, want %d", a.Base, len(*part))
 	}
-	if a[0].Idempotent {
-		r.stored = append(r.stored, a[0])
+	*part = append(*part, lines...)
+	if a.Idempotent {
+		r.stored = append(r.stored, a)
 	}
 }
 
@@ -255,19 +270,9 @@ func (r *modelRun) receive(c *Receiver) {
 
 func (r *modelRun) settle(f func(*Receiver, context.Context, []Receipts) ([]error, error), then func(*line)) {
 	c := rapid.SampledFrom(r.receivers).Draw(r.t, "receiver")
-	var held []*line
-	r.m.each(func(_, _ int, l *line) {
-		if l.holder == c {
-			held = append(held, l)
-		}
-	})
+	held, rs := r.held(c)
 	if len(held) == 0 {
 		return
-	}
-	held = rapid.Permutation(held).Draw(r.t, "order")[:rapid.IntRange(1, len(held)).Draw(r.t, "many")]
-	var rs []Receipts
-	for _, l := range held {
-		rs = append(rs, l.lease)
 	}
 	errs, err := f(c, context.Background(), rs)
 	r.ok(err)
@@ -278,6 +283,23 @@ func (r *modelRun) settle(f func(*Receiver, context.Context, []Receipts) ([]erro
 		l.holder = nil
 		then(l)
 	}
+}
+
+// held chooses some of what a receiver has, in any order.
+func (r *modelRun) held(c *Receiver) (held []*line, rs []Receipts) {
+	r.m.each(func(_, _ int, l *line) {
+		if l.holder == c {
+			held = append(held, l)
+		}
+	})
+	if len(held) == 0 {
+		return nil, nil
+	}
+	held = rapid.Permutation(held).Draw(r.t, "order")[:rapid.IntRange(1, len(held)).Draw(r.t, "many")]
+	for _, l := range held {
+		rs = append(rs, l.lease)
+	}
+	return held, rs
 }
 
 func (r *modelRun) compare() {

@@ -71,3 +71,11 @@ func (p *progress) takeUrgent(limit int64) (runs ranges, count int32) {
 	}
 	return slices.Clip(runs), count
 }
+
+// prioritize notes that the queue has messages with priorities; Queue.mu is held.
+func (q *Queue) prioritize(tx *transaction) {
+	if !q.record.Priorities {
+		q.urgent, q.record.Priorities = true, true
+		tx.batch.Put(q.record.key(), encode(q.record))
+	}
+}

@@ -30,10 +30,21 @@ type Append struct {
 	// not stored again; Base tells where it lies. See MaxRecent and RecentAge.
 	Idempotent bool
 
-	// Base and Err are set by Publish: the offset of the chunk's first
-	// message, -1 for a chunk with delays, or why it was refused.
-	Base int64
-	Err  error
+	// Divided is how many partitions the queue had when the chunk's partition was
+	// chosen by its messages' keys, 0 for AnyPartition. The queue may have more
+	// now: then Known tells where each message is.
+	Divided int
+
+	// Epoch is that of the producer; zero for one without an id.
+	Epoch Epoch
+
+	// Base and Err are set by Publish: the offset of the first message that was
+	// stored, -1 for a chunk with delays and when none was, or why the chunk was
+	// refused. Known is set for queues that deduplicate: the messages that were
+	// not stored, ascending. The others follow each other from Base on.
+	Base  int64
+	Known []Known
+	Err   error
 }
 
 // Publish stores chunks and returns when all of them are durable or refused.
@@ -63,23 +74,24 @@ func (b *Broker) Begin(ctx context.Context, appends []Append) (Publication, erro
 		return Publication{}, err
 	}
 	p := Publication{b: b, appends: appends, commands: make([]publish, len(appends))}
+	ready := make([]*pending, 0, len(appends))
 	for i := range appends {
 		a, c := &appends[i], &p.commands[i]
-		h, parts, err := b.admit(a)
-		if err == nil {
-			err = b.pending.Acquire(ctx, int64(h.Size))
+		made, err := b.newPublish(a)
+		if err == nil && !b.pending.TryAcquire(int64(len(a.Chunk))) {
+			b.commits.enqueue(ready...)
+			ready = ready[:0]
+			err = b.pending.Acquire(ctx, int64(len(a.Chunk)))
 		}
 		if err != nil {
 			a.Err = err
 			continue
 		}
-		*c = publish{
-			queue: a.Queue, partition: int(a.Partition), chunk: a.Chunk, count: h.Count,
-			parts: parts, priorities: h.Flags&chunk.HasPriority != 0, idempotent: a.Idempotent, producer: h.Producer, sequence: h.Sequence,
-		}
-		c.pending = pending{cmd: c, bytes: h.Size, done: make(chan error, 1)}
-		b.commits.enqueue(&c.pending)
+		*c = made
+		c.pending = pending{cmd: c, bytes: len(a.Chunk), done: make(chan error, 1)}
+		ready = append(ready, &c.pending)
 	}
+	b.commits.enqueue(ready...)
 	return p, nil
 }
 
@@ -94,7 +106,7 @@ func (p *Publication) Wait(ctx context.Context) error {
 		select {
 		case err := <-c.done:
 			p.b.pending.Release(int64(c.bytes))
-			p.appends[i].Err, p.appends[i].Base = err, c.base
+			p.appends[i].Err, p.appends[i].Base, p.appends[i].Known = err, c.base, c.known
 		case <-ctx.Done():
 			go p.b.abandon(p.commands[i:])
 			return ctx.Err()
@@ -111,6 +123,27 @@ func (b *Broker) abandon(commands []publish) {
 			b.pending.Release(int64(c.bytes))
 		}
 	}
+}
+
+// newPublish makes the command of an append.
+func (b *Broker) newPublish(a *Append) (publish, error) {
+	h, parts, err := b.admit(a)
+	if err != nil {
+		return publish{}, err
+	}
+	ids, all, err := a.Queue.digests(a.Chunk, h)
+	if err == nil && ids != nil {
+		err = b.recallOnce(a.Queue)
+	}
+	c := publish{
+		queue: a.Queue, partition: int(a.Partition), chunk: a.Chunk, count: h.Count, parts: parts, ids: ids, epoch: a.Epoch,
+		keyed: h.Flags&chunk.HasKey != 0, divided: a.Divided,
+		priorities: h.Flags&chunk.HasPriority != 0, idempotent: a.Idempotent && !all, producer: h.Producer, sequence: h.Sequence,
+	}
+	if err == nil && c.idempotent {
+		err = b.recall(a.Queue, a.Queue.list()[a.Partition])
+	}
+	return c, err
 }
 
 // admit checks an append before it becomes a command.
@@ -137,10 +170,10 @@ func (b *Broker) admit(a *Append) (h chunk.Header, parts []delayed, err error) {
 	if a.Partition == AnyPartition {
 		a.Partition = a.Queue.spread(h.Producer, h.Sequence)
 	}
-	p, err := a.Queue.partition("send", a.Partition)
-	if err == nil && a.Idempotent {
-		err = b.recall(a.Queue, p)
+	if !a.Queue.Had(a.Divided) {
+		return h, nil, om.NewError(om.CodeServiceUnavailable, "send", a.Queue.name, "the queue never had %d partitions; divide the messages by the %d that it has", a.Divided, a.Queue.Partitions())
 	}
+	_, err = a.Queue.partition("send", a.Partition)
 	return h, parts, err
 }
 
@@ -202,48 +235,91 @@ type publish struct {
 	chunk     []byte
 	count     int
 	parts     []delayed // of a chunk with delays
+	ids       []digest  // for a queue that deduplicates
+	epoch     Epoch
 
 	priorities         bool
-	idempotent         bool
+	keyed              bool
+	divided            int  // see Append; -1 for not known
+	idempotent         bool // and not known again by the ids of all its messages
 	producer, sequence uint64
 
-	base int64 // the answer
+	base  int64 // the answer
+	known []Known
 }
 
 func (c *publish) apply(b *Broker, tx *transaction) error {
+	stored, err := c.check(b, tx)
+	if !stored && err == nil {
+		c.store(b, tx)
+	}
+	return err
+}
+
+// check tells whether the chunk was stored before, or why it is refused.
+func (c *publish) check(b *Broker, tx *transaction) (stored bool, err error) {
 	q := c.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.deleted {
-		return notFound("send", q.name)
+		return false, notFound("send", q.name)
 	}
-	p := q.partitions[c.partition]
-	if c.priorities && !q.record.Priorities {
-		q.urgent, q.record.Priorities = true, true
-		tx.batch.Put(q.record.key(), encode(q.record))
+	if err := b.fenced(c.epoch, "send", q.name); err != nil {
+		return false, err
 	}
-	if c.parts != nil {
-		return c.postpone(b, tx, p)
+	log := q.list()[c.partition].log
+	switch {
+	case c.parts != nil:
+		stored, err = c.checkDelayed(b, tx, log)
+	case c.idempotent:
+		c.base, stored, err = b.recent.find(c, log)
 	}
-	if c.idempotent {
-		base, found, err := b.recent.find(c, p.log)
-		if found || err != nil {
-			c.base = base
-			return err
-		}
-		b.recent.add(producerLog{c.producer, p.log}, recentChunk{c.sequence, p.next, c.count}, tx.now)
+	if stored && c.ids != nil {
+		c.tellKnown(tx.now)
 	}
-	c.base = q.append(tx, p, c.count, c.chunk)
-	return nil
+	return stored, err
 }
 
-// reveal lets receivers see what was committed.
-func (q *Queue) reveal(p *partition) {
+// store stores what check has found right.
+func (c *publish) store(b *Broker, tx *transaction) {
+	q := c.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	p.end, p.growing = p.next, false
-	for g := range q.waiting {
-		g.wakeOne()
+	p := q.list()[c.partition]
+	if c.priorities {
+		q.prioritize(tx)
 	}
-	q.wakeReaders()
+	c.base = p.next
+	moves := c.moves()
+	if c.parts != nil || moves != nil {
+		c.base = -1
+	}
+	if c.idempotent {
+		b.recent.add(producerLog{c.producer, p.log}, recentChunk{c.sequence, c.base, c.count}, tx.now)
+	}
+	if moves != nil {
+		c.storeMoved(b, tx, moves)
+	} else if c.ids != nil {
+		c.storeOnce(b, tx, p)
+	} else {
+		c.storeChunk(b, tx, p)
+	}
+}
+
+func (c *publish) storeChunk(b *Broker, tx *transaction, p *partition) {
+	if c.parts != nil {
+		c.postpone(b, tx, p)
+	} else {
+		c.queue.append(tx, p, c.count, c.chunk)
+	}
+}
+
+// reveal lets receivers see what was committed. It returns when there will be
+// more to see that was committed ahead, 0 for never.
+func (q *Queue) reveal(p *partition, now int64) int64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	p.note(aged{p.stored, p.next, now})
+	p.stored, p.growing = p.next, false
+	return q.show(p)
 }

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -35,7 +36,7 @@ func (q *Queue) Resolve(partition int32, at om.Position) (int64, error) {
 }
 
 func (q *Queue) resolveAll(at om.Position) ([]int64, error) {
-	out := make([]int64, len(q.partitions))
+	out := make([]int64, len(q.list()))
 	for i := range out {
 		var err error
 		if out[i], err = q.Resolve(int32(i), at); err != nil {
@@ -140,7 +141,7 @@ func (b *Broker) SeekGroup(ctx context.Context, queue, group string, at om.Posit
 	if err != nil {
 		return err
 	}
-	if err := checkName("seek", "group", group); err != nil {
+	if err := cmp.Or(checkName("seek", "group", group), q.reserved("seek", group)); err != nil {
 		return err
 	}
 	cursors, err := q.resolveAll(at)
@@ -154,6 +155,9 @@ func (b *Broker) SeekGroup(ctx context.Context, queue, group string, at om.Posit
 func (b *Broker) DeleteGroup(ctx context.Context, queue, group string) error {
 	q, err := b.Queue("delete group", queue)
 	if err != nil {
+		return err
+	}
+	if err := q.reserved("delete group", group); err != nil {
 		return err
 	}
 	return b.submit(ctx, &deleteGroup{q, group})
@@ -172,12 +176,12 @@ func (q *Queue) Groups() []om.GroupInfo {
 }
 
 func (g *group) info() om.GroupInfo {
-	info := om.GroupInfo{Queue: g.queue.name, Group: g.name, Consumers: len(g.receivers), Redelivered: g.redelivered}
+	info := om.GroupInfo{Queue: g.queue.name, Group: g.name, Consumers: len(g.receivers), Redelivered: g.redelivered.total}
 	for i, p := range g.parts {
-		lag := g.queue.partitions[i].end - p.cursor - p.settled.count()
-		info.Partitions = append(info.Partitions, om.GroupPartition{Partition: int32(i), Cursor: p.cursor, Lag: lag, InFlight: p.inFlight})
+		lag := p.lag(g.queue.list()[i])
+		info.Partitions = append(info.Partitions, om.GroupPartition{Partition: int32(i), Cursor: p.cursor, Lag: lag, InFlight: p.inFlight - p.waiting})
 		info.Lag += lag
-		info.InFlight += p.inFlight
+		info.InFlight += p.inFlight - p.waiting
 		info.Lost += p.lost
 		info.Expired += p.expired
 	}
@@ -186,5 +190,6 @@ func (g *group) info() om.GroupInfo {
 			info.OldestLease = l.ends
 		}
 	}
+	g.assigned.describe(&info)
 	return info
 }

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -19,10 +20,17 @@ type Receiver struct {
 	turn     int // the partition that is looked at first
 	ended    chan struct{}
 	closed   bool
+
+	joined *Member // of an assigned group; nil shares it
+	member *member // while it is one
+	fenced bool    // another member came with its id
 }
 
 // waiter is a call of Receive that waits; its channel has room for one wake.
-type waiter chan struct{}
+type waiter struct {
+	receiver *Receiver
+	wake     chan struct{}
+}
 
 // Span is a run of messages of one chunk that a receiver was given.
 type Span struct {
@@ -48,6 +56,9 @@ type ReceiverConfig struct {
 	// first one may change it.
 	Filter om.Filter
 	Lease  time.Duration
+	// Member makes the receiver a member of an assigned group, which then gets
+	// messages as its heartbeats say; nil shares the group.
+	Member *Member
 }
 
 // NewReceiver makes a receiver. The group is made when the queue does not know
@@ -58,15 +69,25 @@ func (b *Broker) NewReceiver(ctx context.Context, c ReceiverConfig) (*Receiver, 
 	if err != nil {
 		return nil, err
 	}
-	if err := checkName(op, "group", c.Group); err != nil {
+	if err := cmp.Or(checkName(op, "group", c.Group), q.reserved(op, c.Group)); err != nil {
 		return nil, err
 	}
 	if c.Lease <= 0 {
 		return nil, om.NewError(om.CodeBadParameter, op, q.name, "the lease %v is not positive", c.Lease)
 	}
+	if c.Member != nil {
+		if err := c.Member.check(op, q.name); err != nil {
+			return nil, err
+		}
+	}
 	s, err := newSelector(op, q.name, c.Filter)
 	if err != nil {
 		return nil, err
+	}
+	if q.record.Expires > 0 {
+		if err := b.submit(ctx, &useQueues{[]*Queue{q}}); err != nil {
+			return nil, err
+		}
 	}
 	for {
 		r, cmd, err := q.addReceiver(c, s)
@@ -101,14 +122,22 @@ func (q *Queue) addReceiver(c ReceiverConfig, s *selector) (*Receiver, command, 
 	if g == nil {
 		return nil, nil, nil
 	}
+	if err := g.admits(c.Member); err != nil {
+		return nil, nil, err
+	}
 	if g.selector.filter() != c.Filter {
 		return nil, &setGroupFilter{q, c.Group, s}, nil
 	}
 	r := &Receiver{
 		group: g, duration: c.Lease, turn: len(g.receivers),
-		ended: make(chan struct{}),
+		ended: make(chan struct{}), joined: c.Member,
 	}
 	g.receivers[r] = true
+	if r.joined == nil {
+		g.assigned = nil
+	} else {
+		g.join(r)
+	}
 	return r, nil, nil
 }
 
@@ -122,7 +151,7 @@ func (r *Receiver) Receive(ctx context.Context, limit int) ([]Span, error) {
 	if limit < 1 || limit > MaxReceive {
 		return nil, om.NewError(om.CodeBadParameter, "receive", q.name, "%d messages are not in 1 to %d", limit, MaxReceive)
 	}
-	wait := make(waiter, 1)
+	wait := waiter{r, make(chan struct{}, 1)}
 	var seen recordReader
 	for {
 		leases, next, err := r.take(int64(limit), seen.bytes < receiveBytes, wait)
@@ -130,10 +159,8 @@ func (r *Receiver) Receive(ctx context.Context, limit int) ([]Span, error) {
 		case err != nil:
 			return nil, err
 		case next != nil:
-			if err := r.look(next, &seen); err != nil {
-				return nil, err
-			}
-			if err := ctx.Err(); err != nil {
+			if err := cmp.Or(r.look(next, &seen, limit), ctx.Err()); err != nil {
+				r.leaveToOthers()
 				return nil, err
 			}
 			continue
@@ -145,7 +172,7 @@ func (r *Receiver) Receive(ctx context.Context, limit int) ([]Span, error) {
 			return spans, err
 		}
 		select {
-		case <-wait:
+		case <-wait.wake:
 		case <-r.ended:
 			r.leaveLine(wait)
 			return nil, r.endError()
@@ -175,40 +202,40 @@ func (r *Receiver) take(limit int64, more bool, wait waiter) (leases []granted, 
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if r.closed {
+		g.wakeForWork() // it may have looked at something
 		return nil, nil, r.endErrorLocked()
 	}
 	wanted := limit
 	if q.urgent {
 		wanted = max(limit, lookAhead)
 	}
-	ready := g.ready(wanted)
+	parts := r.parts()
+	ready := countReady(parts, wanted)
 	if ready == 0 || more && ready < wanted {
-		for i := range g.parts {
-			p := g.parts[(r.turn+i)%len(g.parts)]
-			if p.hasNext(q.partitions[p.partition].end) {
+		for i := range parts {
+			p := parts[(r.turn+i)%len(parts)]
+			if p.hasNext(q.list()[p.partition].end) {
 				p.looking = true
 				return nil, p, nil
 			}
 		}
 	}
 	if ready == 0 {
+		g.wakeForWork() // what it has looked at may have become somebody else's
 		g.waiting = append(g.waiting, wait)
 		q.waiting[g] = true
 		return nil, nil, nil
 	}
 	ends := time.Now().Add(r.duration)
 	r.turn++
-	for i := range g.parts {
-		p := g.parts[(r.turn+i)%len(g.parts)]
+	for i := range parts {
+		p := parts[(r.turn+i)%len(parts)]
 		p.turn++
 		for limit > 0 && len(p.ready) > 0 {
 			again := p.ready[0].From < p.recheck
 			runs, count := p.take(limit)
 			n := runs.count()
 			limit -= n
-			if count > 0 {
-				g.redelivered += n
-			}
 			leases = append(leases, granted{g.lease(p, r, slices.Clone(runs), ends), runs, int(count) + 1, again, nil})
 		}
 	}
@@ -216,37 +243,12 @@ func (r *Receiver) take(limit int64, more bool, wait waiter) (leases []granted, 
 	return leases, nil, nil
 }
 
-// look reads the next record of a partition and makes its messages ready.
-func (r *Receiver) look(p *progress, seen *recordReader) error {
-	q := r.group.queue
-	log := q.partitions[p.partition].log
-	q.mu.Lock()
-	at, generation, selectors := p.next, p.generation, r.group.selectors()
-	q.mu.Unlock()
-	rec, err := q.b.store.Read(log, at)
-	var s sifted
-	if err == nil {
-		s, err = sift(rec, at, selectors)
-	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	p.looking = false
-	defer r.group.wakeForWork()
-	if generation != p.generation || selectors != r.group.selectors() || errors.Is(err, store.ErrDropped) {
-		return nil // a seek, another filter or retention was faster
-	}
-	if err != nil {
-		return storeError(err, "receive", q.name)
-	}
-	seen.keep(log, rec)
-	q.urgent = q.urgent || len(s.urgent) > 0
-	if dead := p.offer(rec.End(), s); len(dead) > 0 {
-		r.group.buryLater(p, dead)
-	}
-	if len(s.left)+len(s.expired) > 0 {
-		q.b.commits.enqueueLazy(r.group.pass(p, s.left, s.expired))
-	}
-	return nil
+// leaveToOthers wakes who is next in line when there is something that the caller
+// has looked at and does not take.
+func (r *Receiver) leaveToOthers() {
+	r.group.queue.mu.Lock()
+	defer r.group.queue.mu.Unlock()
+	r.group.wakeForWork()
 }
 
 // leaveLine ends waiting without having received; a wake that came meanwhile
@@ -256,7 +258,7 @@ func (r *Receiver) leaveLine(wait waiter) {
 	defer r.group.queue.mu.Unlock()
 	r.group.forgetWaiting(wait)
 	select {
-	case <-wait:
+	case <-wait.wake:
 		r.group.wakeForWork()
 	default:
 	}
@@ -270,7 +272,7 @@ func (r *Receiver) read(leases []granted, seen *recordReader) (spans []Span, err
 	seen.bytes = 0
 	for k := range leases {
 		l := &leases[k]
-		log := q.partitions[l.progress.partition].log
+		log := q.list()[l.progress.partition].log
 		for i, run := range l.runs {
 			at := run.From
 			for at < run.To && err == nil && (seen.bytes < receiveBytes || len(spans) == 0) {
@@ -293,7 +295,10 @@ func (r *Receiver) read(leases []granted, seen *recordReader) (spans []Span, err
 			}
 		}
 	}
-	if err := r.spend(leases); err != nil {
+	if err := r.spend(leases, spans); err != nil {
+		return nil, err
+	}
+	if err := r.countAhead(leases); err != nil {
 		return nil, err
 	}
 	if len(spans) == 0 {
@@ -302,13 +307,15 @@ func (r *Receiver) read(leases []granted, seen *recordReader) (spans []Span, err
 	return spans, cutSparse(spans)
 }
 
-// spend settles what is delivered at most once, before it is handed out.
-func (r *Receiver) spend(leases []granted) error {
+// spend settles what is delivered at most once, before it is handed out, and
+// counts what is.
+func (r *Receiver) spend(leases []granted, spans []Span) error {
 	c := &settle{group: r.group}
 	r.group.queue.mu.Lock()
+	r.group.count(spans, time.Now().UnixMilli())
 	for _, l := range leases {
 		for _, s := range l.once {
-			c.done = append(c.done, settled{progress: l.progress, generation: l.progress.generation, from: s.From, to: s.To})
+			c.done = append(c.done, settled{progress: l.progress, generation: l.progress.generation, from: s.From, to: s.To, delivered: true})
 			r.group.settleLease(l.lease, s.From, s.To)
 		}
 	}
@@ -362,16 +369,31 @@ func (r *Receiver) check(spans []Span, s Span, l *granted) ([]Span, error) {
 	}
 	part(s.Count)
 	if len(left)+len(gone) > 0 {
-		g.queue.mu.Lock()
-		defer g.queue.mu.Unlock()
-		if g.leases[l.id] == l.lease {
-			for _, o := range slices.Concat(left, gone) {
-				g.settleLease(l.lease, o.From, o.To)
-			}
-			g.queue.b.commits.enqueue(&pending{cmd: g.pass(l.progress, left, gone)})
-		}
+		r.passOver(l, left, gone)
 	}
 	return spans, nil
+}
+
+// passOver settles offsets of a lease that are left out or have expired.
+func (r *Receiver) passOver(l *granted, left, expired ranges) {
+	g := r.group
+	g.queue.mu.Lock()
+	if g.leases[l.id] != l.lease {
+		g.queue.mu.Unlock()
+		return
+	}
+	for _, o := range slices.Concat(left, expired) {
+		g.settleLease(l.lease, o.From, o.To)
+	}
+	var late dead
+	if g.queue.buriesExpired() {
+		late, expired = newDead(l.progress, expired), nil
+	}
+	g.queue.b.commits.enqueue(&pending{cmd: g.pass(l.progress, left, expired)})
+	g.queue.mu.Unlock()
+	if len(late.offsets) > 0 {
+		g.buryNow(late)
+	}
 }
 
 // putBack returns the end of a lease as if it had never been taken.
@@ -421,6 +443,15 @@ func (r *Receiver) end() (waits []*pending) {
 	r.closed = true
 	close(r.ended)
 	delete(g.receivers, r)
+	if r.member != nil {
+		return r.putOut()
+	}
+	return r.giveBackAll()
+}
+
+// giveBackAll gives back what the receiver has; Queue.mu is held.
+func (r *Receiver) giveBackAll() (waits []*pending) {
+	g := r.group
 	if g.removed {
 		return nil
 	}
@@ -436,7 +467,7 @@ func (r *Receiver) end() (waits []*pending) {
 		}
 	}
 	for p, part := range left {
-		waits = append(waits, g.giveBack(p, part, 0))
+		waits = append(waits, g.giveBack(p, part, atOnce))
 	}
 	return waits
 }
@@ -454,6 +485,9 @@ func (r *Receiver) endErrorLocked() error {
 	}
 	if r.group.removed {
 		return noGroup("receive", q.name, r.group.name)
+	}
+	if r.fenced {
+		return om.NewError(om.CodeMemberFenced, "receive", q.name, "another member with the id %q has come; stop this one, or give it another id", r.joined.ID)
 	}
 	return om.NewError(om.CodeClosed, "receive", q.name, "the receiver is closed")
 }

@@ -101,32 +101,40 @@ func (r *recent) add(of producerLog, c recentChunk, stored int64) {
 	}
 }
 
-// recalled tells whether what the log of a partition holds is remembered.
+// recalled tells whether what a log holds is remembered.
 type recalled struct {
 	done atomic.Bool
 	mu   sync.Mutex
 }
 
+// do calls f unless a call of it has succeeded.
+func (r *recalled) do(f func() error) error {
+	if r.done.Load() {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.done.Load() {
+		return nil
+	}
+	err := f()
+	r.done.Store(err == nil)
+	return err
+}
+
 // recall has the chunks at the end of a partition's log remembered, once in the
 // life of the broker. What is published afterwards is applied afterwards.
 func (b *Broker) recall(q *Queue, p *partition) error {
-	if p.recalled.done.Load() {
+	return p.recalled.do(func() error {
+		chunks, err := b.tail(q, p)
+		if err != nil {
+			return storeError(err, "send", q.name)
+		}
+		if len(chunks) > 0 {
+			b.commits.enqueue(&pending{cmd: &recallChunks{p.log, chunks}})
+		}
 		return nil
-	}
-	p.recalled.mu.Lock()
-	defer p.recalled.mu.Unlock()
-	if p.recalled.done.Load() {
-		return nil
-	}
-	chunks, err := b.tail(q, p)
-	if err != nil {
-		return storeError(err, "send", q.name)
-	}
-	if len(chunks) > 0 {
-		b.commits.enqueue(&pending{cmd: &recallChunks{p.log, chunks}})
-	}
-	p.recalled.done.Store(true)
-	return nil
+	})
 }
 
 // storedChunk is a chunk as it lies in a log.
@@ -139,11 +147,12 @@ type storedChunk struct {
 // tail returns the chunks at the end of a log, the newest first.
 func (b *Broker) tail(q *Queue, p *partition) (chunks []storedChunk, err error) {
 	q.mu.Lock()
-	begin, end := p.begin, p.end
+	begin, end := p.begin, p.stored
 	q.mu.Unlock()
 	oldest := time.Now().Add(-RecentAge).UnixMilli()
 	for bytes := 0; end > begin && bytes < recallBytes; {
-		rec, err := b.store.Read(p.log, end-1)
+		var r recordReader
+		rec, err := r.record(b.store, p.log, end-1)
 		if err != nil {
 			return nil, err
 		}
@@ -151,15 +160,15 @@ func (b *Broker) tail(q *Queue, p *partition) (chunks []storedChunk, err error) 
 			break
 		}
 		bytes += len(rec.Data)
-		var r recordReader
-		r.keep(p.log, rec)
 		first := len(chunks)
 		for at := rec.Base; at < rec.End(); {
 			s, err := r.span(b.store, p.log, at, rec.End())
 			if err != nil {
 				return nil, err
 			}
-			chunks = append(chunks, storedChunk{s.Header, s.Base, rec.StoredAt})
+			if s.Header.Flags&chunk.Redriven == 0 {
+				chunks = append(chunks, storedChunk{s.Header, s.Base, rec.StoredAt})
+			}
 			at += int64(s.Count)
 		}
 		slices.Reverse(chunks[first:])

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"cmp"
 
 	"github.com/openmessaging/openmessaging-go/impl/chunk"
@@ -17,6 +18,7 @@ type recordReader struct {
 	rec   store.Record
 	base  int64  // of the first chunk in rest
 	rest  []byte // of rec.Data
+	chunk []byte // a copy of the first chunk in rest, or nil
 }
 
 // keptRecord is a record that was read on another occasion.
@@ -25,26 +27,46 @@ type keptRecord struct {
 	rec store.Record
 }
 
-// keep hands over a record that span may need.
-func (r *recordReader) keep(log uint64, rec store.Record) {
-	r.kept = append(r.kept, keptRecord{log, rec})
-	r.bytes += len(rec.Data)
+// record returns the record with an offset, and keeps it: span may need it.
+func (r *recordReader) record(st *store.Store, log uint64, at int64) (store.Record, error) {
+	if rec, ok := r.find(log, at); ok {
+		return rec, nil
+	}
+	rec, err := st.Read(log, at)
+	if err == nil {
+		r.kept = append(r.kept, keptRecord{log, rec})
+		r.bytes += len(rec.Data)
+	}
+	return rec, err
+}
+
+func (r *recordReader) find(log uint64, at int64) (store.Record, bool) {
+	for _, k := range r.kept {
+		if k.log == log && k.rec.Base <= at && at < k.rec.End() {
+			return k.rec, true
+		}
+	}
+	return store.Record{}, false
 }
 
 // span returns the messages from offset at on, but not from offset to on, that
-// lie in one chunk.
+// lie in one chunk. The chunk is a copy; spans of one chunk that follow each other
+// share it.
 func (r *recordReader) span(st *store.Store, log uint64, at, to int64) (Span, error) {
 	if log != r.log || at < r.rec.Base || at >= r.rec.End() {
-		rec, err := r.read(st, log, at)
-		if err != nil {
-			return Span{}, err
+		rec, ok := r.find(log, at)
+		if !ok {
+			var err error
+			if rec, err = st.Read(log, at); err != nil {
+				return Span{}, err
+			}
 		}
 		r.log, r.rec = log, rec
 		r.bytes += len(rec.Data)
-		r.base, r.rest = rec.Base, rec.Data
+		r.turnTo(rec.Base, rec.Data)
 	}
 	if at < r.base {
-		r.base, r.rest = r.rec.Base, r.rec.Data
+		r.turnTo(r.rec.Base, r.rec.Data)
 	}
 	for {
 		h, err := chunk.ParseHeader(r.rest)
@@ -52,28 +74,35 @@ func (r *recordReader) span(st *store.Store, log uint64, at, to int64) (Span, er
 			return Span{}, err
 		}
 		if end := r.base + int64(h.Count); end > at {
+			if r.chunk == nil {
+				r.chunk = bytes.Clone(r.rest[:h.Size])
+			}
 			return Span{
 				Base: at, Skip: int(at - r.base), Count: int(min(end, to) - at),
-				StoredAt: r.rec.StoredAt, Header: h, Chunk: r.rest[:h.Size:h.Size],
+				StoredAt: r.rec.StoredAt, Header: h, Chunk: r.chunk,
 			}, nil
 		}
-		r.base, r.rest = r.base+int64(h.Count), r.rest[h.Size:]
+		r.turnTo(r.base+int64(h.Count), r.rest[h.Size:])
 	}
 }
 
-func (r *recordReader) read(st *store.Store, log uint64, at int64) (store.Record, error) {
-	for _, k := range r.kept {
-		if k.log == log && k.rec.Base <= at && at < k.rec.End() {
-			return k.rec, nil
-		}
-	}
-	return st.Read(log, at)
-}
+func (r *recordReader) turnTo(base int64, rest []byte) { r.base, r.rest, r.chunk = base, rest, nil }
 
-// cutSparse gives spans that are a small part of their chunk, or one of several
-// parts, chunks of their own, so that nobody goes through the same chunk many
-// times or holds on to all of it.
+// cutSparse gives spans that are a small part of their chunk chunks of their own,
+// so that nobody holds on to all of it.
 func cutSparse(spans []Span) error {
+	return cutWhere(spans, func(count, of int) bool { return count < of/8 })
+}
+
+// Cut gives all spans chunks of their own, with just their messages; spans that
+// are whole chunks keep these.
+func Cut(spans []Span) error {
+	return cutWhere(spans, func(int, int) bool { return true })
+}
+
+// cutWhere cuts up the chunks of which the spans have so many messages of so
+// many.
+func cutWhere(spans []Span, cuts func(count, of int) bool) error {
 	for len(spans) > 0 {
 		s := &spans[0]
 		n, count := 1, s.Count
@@ -81,7 +110,7 @@ func cutSparse(spans []Span) error {
 			count += spans[n].Count
 			n++
 		}
-		if n > 1 || count < s.Header.Count/2 {
+		if cuts(count, s.Header.Count) {
 			if err := cut(spans[:n]); err != nil {
 				return err
 			}

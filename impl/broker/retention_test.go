@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"testing"
 	"testing/synctest"
@@ -37,14 +38,14 @@ func TestRetentionDropsWhatIsInHand(t *testing.T) {
 				t.Fatal(err)
 			}
 			sendBytes(t, b, 100)
-			_, next, err := r.take(1, true, make(waiter, 1))
+			_, next, err := r.take(1, true, waiter{r, make(chan struct{}, 1)})
 			if err != nil || next == nil {
 				t.Fatal(next, err)
 			}
-			if err := r.look(next, new(recordReader)); err != nil {
+			if err := r.look(next, new(recordReader), MaxReceive); err != nil {
 				t.Fatal(err)
 			}
-			leases, _, err := r.take(1, true, make(waiter, 1))
+			leases, _, err := r.take(1, true, waiter{r, make(chan struct{}, 1)})
 			if err != nil || len(leases) != 1 {
 				t.Fatal(leases, err)
 			}
@@ -83,5 +84,46 @@ func sendBytes(t *testing.T, b *Broker, n int) {
 	appends := []Append{{Queue: q, Chunk: c.Finish()}}
 	if err := errors.Join(b.Publish(context.Background(), appends), appends[0].Err); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestDelayedOfDeletedQueues deletes one of two queues with delayed messages: its
+// own go with the buckets in which they lie, or when their slot comes near; those
+// of the other stay (R034).
+func TestDelayedOfDeletedQueues(t *testing.T) {
+	for _, retained := range []bool{false, true} {
+		t.Run(fmt.Sprintf("retained=%v", retained), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx := t.Context()
+				b := testBroker(t, store.Options{Memory: true, RetainBytes: store.MinRetainBytes})
+				defer func() { must(t, b.Close()) }()
+				due := time.Now().Truncate(time.Hour).Add(10*time.Hour + 30*time.Minute)
+				for i, name := range []string{"q", "deleted"} {
+					must(t, b.CreateQueue(ctx, om.QueueConfig{Name: name}))
+					q, err := b.Queue("test", name)
+					must(t, err)
+					var c chunk.Builder
+					c.Reset(7, uint64(i), "born", om.SpecVersion, time.Now())
+					m := om.NewMessage(name, make([]byte, 1<<20))
+					m.BornAt, m.Ext.Delay = time.Now(), time.Until(due)
+					c.Add(m)
+					must(t, b.Publish(ctx, []Append{{Queue: q, Chunk: c.Finish()}}))
+				}
+				must(t, b.DeleteQueue(ctx, "deleted"))
+				if retained {
+					for range 90 {
+						sendBytes(t, b, 1<<20)
+					}
+				} else {
+					time.Sleep(time.Until(due.Truncate(time.Minute).Add(-30 * time.Second)))
+				}
+				synctest.Wait()
+				b.timers.mu.Lock()
+				defer b.timers.mu.Unlock()
+				if got := b.timers.bytes; got < 1<<20 || got >= 2<<20 {
+					t.Errorf("delayed messages take up %d bytes, one of 1 MiB is left", got)
+				}
+			})
+		})
 	}
 }

@@ -195,8 +195,8 @@ func (c *createRoute) apply(b *Broker, tx *transaction) error {
 	}
 	c.record.Source = c.source.record.ID
 	r := &route{b: b, source: c.source, record: c.record, target: c.target, selector: c.selector}
-	for _, at := range c.cursors {
-		r.progress = append(r.progress, handled{cursor: at})
+	for i, p := range c.source.list() {
+		r.progress = append(r.progress, handled{cursor: p.clamp(c.cursors, i)})
 	}
 	b.routes[r.record.Name] = r
 	tx.batch.Put(routeKey(r.record.Name), encode(r.record))
@@ -295,10 +295,10 @@ func loadCursors(b *Broker, key string, value []byte) error {
 		return err
 	}
 	r := b.routes[strings.TrimPrefix(key, keyCursors)]
-	if r == nil || len(c.Cursors) != len(r.source.partitions) || len(c.Done) != len(c.Cursors) {
+	if r == nil || len(c.Cursors) != len(r.source.list()) || len(c.Done) != len(c.Cursors) {
 		return damaged(key, fmt.Errorf("progress of a route that is not there"))
 	}
-	for i, p := range r.source.partitions {
+	for i, p := range r.source.list() {
 		done, ok := unflat(c.Done[i])
 		if !ok || c.Cursors[i] < 0 || c.Cursors[i] > p.next {
 			return damaged(key, fmt.Errorf("progress that cannot be"))

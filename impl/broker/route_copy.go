@@ -103,6 +103,7 @@ type step struct {
 	copies    []copied
 	handled   []place // offsets that are done with this step
 	open      ranges  // of [from, to), what waits to be joined
+	divided   int     // partitions of the target when the copies were made
 	made      bool    // the route was not changed meanwhile
 }
 
@@ -127,11 +128,15 @@ func (r *route) next() (*step, <-chan struct{}) {
 	if r.work.joins.late() {
 		return &step{work: &r.work, route: r, partition: -1}, nil
 	}
-	for i, p := range q.partitions {
-		if from := max(r.work.next[i], p.begin); from < p.end {
+	for len(r.work.next) < len(r.progress) {
+		r.work.next = append(r.work.next, 0) // of a partition that was added
+	}
+	for i, p := range q.list() {
+		end := min(p.end, r.cutOf(i))
+		if from := max(r.work.next[i], p.begin); from < end {
 			return &step{
-				work: &r.work, route: r, partition: i, from: r.work.next[i], to: p.end,
-				skip: r.progress[i].done.within(from, p.end),
+				work: &r.work, route: r, partition: i, from: r.work.next[i], to: end,
+				skip: r.progress[i].done.within(from, end),
 			}, nil
 		}
 	}
@@ -163,10 +168,11 @@ func (r *route) commit(ctx context.Context, s *step) error {
 // fill reads the source and makes the copies.
 func (s *step) fill() error {
 	c := copier{step: s}
+	s.divided = s.target.Partitions()
 	if s.partition < 0 {
 		return c.giveUp()
 	}
-	p := s.route.source.partitions[s.partition]
+	p := s.route.source.list()[s.partition]
 	s.route.source.mu.Lock()
 	at := max(s.from, p.begin)
 	s.route.source.mu.Unlock()
@@ -204,8 +210,11 @@ func (s *step) apply(_ *Broker, tx *transaction) error {
 	if t.deleted {
 		return notFound("route", t.name)
 	}
+	if s.divided != t.Partitions() {
+		return nil // the copies are made anew
+	}
 	for _, c := range s.copies {
-		t.append(tx, t.partitions[c.partition], c.count, c.chunk)
+		t.append(tx, t.list()[c.partition], c.count, c.chunk)
 	}
 	if s.partition >= 0 {
 		s.handle(&r.progress[s.partition])

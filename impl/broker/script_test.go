@@ -394,7 +394,7 @@ func (s *script) trim(d *datadriven.TestData) string {
 	if err != nil {
 		return said(err)
 	}
-	p := q.partitions[number(d, "partition", 0)]
+	p := q.list()[number(d, "partition", 0)]
 	return said(s.b.submit(s.ctx, &trim{Starts: map[uint64]int64{p.log: int64(number(d, "below", 0))}}))
 }
 

@@ -27,7 +27,7 @@ func (r *Receiver) Ack(ctx context.Context, rs []Receipts) ([]error, error) {
 	var done []settled
 	errs, err := r.each("ack", rs, func(l *lease, rc Receipts) {
 		for _, s := range l.left.within(rc.From, rc.To) {
-			done = append(done, settled{progress: l.progress, generation: l.progress.generation, from: s.From, to: s.To})
+			done = append(done, settled{progress: l.progress, generation: l.progress.generation, from: s.From, to: s.To, delivered: true})
 		}
 		r.group.settleLease(l, rc.From, rc.To)
 	})
@@ -71,11 +71,15 @@ func (r *Receiver) settledMeanwhile(rs []Receipts, errs []error) []error {
 // settleAtOnce bounds the progresses that one command changes.
 const settleAtOnce = 64
 
-// Nack gives deliveries back, to be delivered again after delay, and returns
-// when that is durable. Results as of Ack.
+// Nack gives deliveries back, to be delivered again after delay, or without one
+// as the group's backoff says, and returns when that is durable. Results as of
+// Ack.
 func (r *Receiver) Nack(ctx context.Context, rs []Receipts, delay time.Duration) ([]error, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
+	}
+	if delay == 0 {
+		delay = byBackoff
 	}
 	var waits []*pending
 	errs, err := r.each("nack", rs, func(l *lease, rc Receipts) {
@@ -144,11 +148,15 @@ func (r *Receiver) each(op string, rs []Receipts, f func(*lease, Receipts)) (err
 		case l != nil && l.progress == p && l.receiver == r:
 			f(l, rc)
 		case !p.isSettled(rc.From, rc.To):
-			fail(i, om.NewError(om.CodeStaleReceipt, op, q.name,
-				"the lease of partition %d, offset %d has ended and the message is delivered again; use a longer lease or extend it", rc.Partition, rc.From))
+			fail(i, staleReceipt(op, q.name, rc.Partition, rc.From))
 		}
 	}
 	return errs, nil
+}
+
+func staleReceipt(op, queue string, partition int32, offset int64) error {
+	return om.NewError(om.CodeStaleReceipt, op, queue,
+		"the lease of partition %d, offset %d has ended and the message is delivered again; use a longer lease or extend it", partition, offset)
 }
 
 // settle marks offsets as done for a group.
@@ -162,6 +170,7 @@ type settled struct {
 	generation uint32
 	from, to   int64
 	expired    bool
+	delivered  bool // by a delivery
 }
 
 func (c *settle) apply(_ *Broker, tx *transaction) error {
@@ -176,7 +185,10 @@ func (c *settle) apply(_ *Broker, tx *transaction) error {
 			if d.expired {
 				d.progress.expired += d.to - d.from
 			}
-			d.progress.settle(d.from, d.to)
+			n := d.progress.settle(d.from, d.to)
+			if d.delivered {
+				g.settled.add(tx.now, n)
+			}
 			tx.touch(d.progress)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/openmessaging/openmessaging-go/impl/chunk"
 	"github.com/openmessaging/openmessaging-go/impl/store"
@@ -32,6 +33,9 @@ func (id slotID) width() int64 { return slotWidths[id.level] }
 // opens is when the slot opens.
 func (id slotID) opens() int64 { return id.start - id.width() }
 
+// end is behind the last instant of the slot.
+func (id slotID) end() int64 { return id.start + id.width() }
+
 func (id slotID) key() string { return fmt.Sprintf("%s%d/%012x", keySlot, id.level, id.start) }
 
 // slot is a stretch of time. timers.mu guards it, and only the committer changes
@@ -46,12 +50,13 @@ type slot struct {
 	// In memory, while the slot is read.
 	watched   bool
 	cancelled map[int64]ranges // message numbers, by the entry's offset
-	open      bool             // of level 0: read into due; of others: on the move
-	due       []dueKey         // what is to be exposed, the first first; open slots of level 0
+	open      bool             // of those that are exposed: read into due; of others: on the move
+	due       dueList          // what is to be exposed; open slots
 	sent      int              // of the first of due, those whose command is on its way
 	commands  int              // on their way
 	opening   bool             // somebody is about to open and to read it
-	reader    *slotReader      // of an open slot of level 0 that was read
+	sorted    bool             // of a minute or an hour: exposed as one of a second is; see timer_overdue.go
+	reader    *slotReader      // of an open slot that was read into due
 }
 
 // slotRecord is the stored form of a slot.
@@ -73,13 +78,14 @@ func (s *slot) passed(due, offset int64) bool {
 
 // timers is all slots.
 type timers struct {
-	limit int64 // of bytes; 0 for none
+	limit  int64 // of bytes; 0 for none
+	opened int64 // when the broker was, in milliseconds since 1970 UTC
 
 	mu      sync.Mutex
 	slots   map[slotID]*slot
 	byLog   map[uint64]*slot
 	bytes   int64
-	exposed int64            // everything due until then has been exposed or is about to be
+	exposed int64            // what is due until then goes into its partition without a slot
 	rescue  map[uint64]int64 // where retention wants logs to begin
 	changed chan struct{}    // has room for one
 	moves   chan struct{}    // has room for one
@@ -87,7 +93,7 @@ type timers struct {
 
 func newTimers(retain int64) *timers {
 	return &timers{
-		limit: retain / 2, slots: make(map[slotID]*slot), byLog: make(map[uint64]*slot),
+		limit: retain / 2, opened: time.Now().UnixMilli(), slots: make(map[slotID]*slot), byLog: make(map[uint64]*slot),
 		changed: make(chan struct{}, 1), moves: make(chan struct{}, 1),
 	}
 }
@@ -100,18 +106,24 @@ func signal(c chan struct{}) {
 	}
 }
 
-// place returns the slot for a due time, the finest that is not open; slots of
-// a second always get more.
+// place returns the slot for a due time, the coarsest that gets more.
 func (t *timers) place(due, now int64) slotID {
 	id := slotID{level: 0, start: due - due%slotWidths[0]}
 	for level := 1; level < len(slotWidths); level++ {
 		coarser := slotID{level, due - due%slotWidths[level]}
-		if s := t.slots[coarser]; coarser.opens() <= now || s != nil && s.open {
+		if !t.takes(coarser, now) {
 			break
 		}
 		id = coarser
 	}
 	return id
+}
+
+// takes reports whether a slot of a minute or an hour gets more: before it opens,
+// and after its end what is overdue. Slots of a second always do.
+func (t *timers) takes(id slotID, now int64) bool {
+	s := t.slots[id]
+	return (s == nil || !s.open) && (now < id.opens() || id.end() <= now)
 }
 
 // slot returns a slot, made when it is missing.
@@ -143,6 +155,7 @@ func (t *timers) drop(tx *transaction, s *slot) {
 	delete(tx.slots, s)
 	delete(t.slots, s.slotID)
 	delete(t.byLog, s.record.Log)
+	tx.timed = true
 }
 
 func sequenceOf(key string) uint64 { return binary.BigEndian.Uint64([]byte(key[1+8:])) }
@@ -168,8 +181,9 @@ type entry struct {
 
 func (e *entry) size() int { return entryHeader + len(e.chunk) }
 
-func (e *entry) encode() []byte {
-	b := make([]byte, 0, e.size())
+func (e *entry) encode() []byte { return e.append(make([]byte, 0, e.size())) }
+
+func (e *entry) append(b []byte) []byte {
 	b = append(b, entryChunk)
 	b = binary.BigEndian.AppendUint64(b, uint64(e.due))
 	b = binary.BigEndian.AppendUint64(b, e.target)
@@ -209,8 +223,8 @@ type delayRecord struct {
 }
 
 // add stores an entry in a slot.
-func (t *timers) add(b *Broker, tx *transaction, e *entry, now int64) {
-	s := t.slot(b, tx, t.place(e.due, now))
+func (t *timers) add(b *Broker, tx *transaction, id slotID, e *entry) {
+	s := t.slot(b, tx, id)
 	offset := s.next
 	s.next++
 	tx.batch.Append(s.record.Log, offset, 1, e.encode())
@@ -218,7 +232,7 @@ func (t *timers) add(b *Broker, tx *transaction, e *entry, now int64) {
 		encode(delayRecord{Slot: s.record.Log, Offset: offset, Due: e.due, Target: e.target, Count: e.header.Count}))
 	t.count(tx, s, 1, int64(e.size()))
 	if s.level == 0 && s.open {
-		s.insert(newDueKey(e.due-s.start, offset))
+		s.due.insert(newDueKey(e.due-s.start, offset))
 	}
 	tx.timed = true
 }

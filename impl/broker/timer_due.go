@@ -14,6 +14,7 @@ func (b *Broker) runTimers(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
+		more := b.ahead.show()
 		wait, err := b.timerStep(ctx)
 		if errors.Is(err, store.ErrBeyond) {
 			wait, err = maxPatience, nil // what is due is being committed
@@ -21,7 +22,7 @@ func (b *Broker) runTimers(ctx context.Context) {
 		if err != nil {
 			b.timerPause(err)
 		}
-		if wait <= 0 {
+		if wait = min(wait, more); wait <= 0 {
 			continue
 		}
 		timer.Reset(wait)
@@ -59,12 +60,12 @@ func (b *Broker) timerStep(ctx context.Context) (time.Duration, error) {
 	t.mu.Unlock()
 	switch {
 	case s == nil:
-		return time.Duration(next-now) * time.Millisecond, nil
+		return until(next), nil
 	case opens:
 		b.done.Go(func() { b.open(ctx, s) })
 		return 0, nil
 	}
-	return 0, b.expose(s, now)
+	return b.expose(s, now)
 }
 
 // open opens a slot and reads it.
@@ -78,22 +79,23 @@ func (b *Broker) open(ctx context.Context, s *slot) {
 	signal(b.timers.changed)
 }
 
-// nextSlot returns the first slot of a second with something to do, or when
+// nextSlot returns the first slot to be exposed that has something to do, or when
 // there will be one.
 func (t *timers) nextSlot(now int64) (first *slot, next int64) {
 	next = now + time.Hour.Milliseconds()
+	turn := t.turn(now)
 	for _, s := range t.slots {
-		if s.level != 0 {
+		if !s.exposed() || t.overdue(s) && s != turn {
 			continue
 		}
 		at := s.opens()
 		switch {
-		case s.opening, s.commands == exposeAhead, s.commands > 0 && len(s.due) == s.sent:
+		case s.opening, s.commands == exposeAhead, s.commands > 0 && s.due.size == s.sent:
 			continue
-		case s.reader != nil && len(s.due) > s.sent:
-			at = s.start + s.due[s.sent].after()
+		case s.reader != nil && s.due.size > s.sent:
+			at = s.start + s.due.some(s.sent, 1, anyDue)[0].after() - lead
 		case s.reader != nil:
-			at = s.start + s.width() // it can go then
+			at = s.end() // it can go then
 		}
 		if at <= now && (first == nil || s.start < first.start) {
 			first = s
@@ -103,7 +105,7 @@ func (t *timers) nextSlot(now int64) (first *slot, next int64) {
 	return first, next
 }
 
-// readDue opens a slot of a second and reads when its entries are due.
+// readDue opens a slot and reads when its entries are due.
 func (b *Broker) readDue(ctx context.Context, s *slot) error {
 	end, ok, err := s.prepare(ctx, b, true)
 	if err != nil || !ok {
@@ -114,7 +116,7 @@ func (b *Broker) readDue(ctx context.Context, s *slot) error {
 		return err
 	}
 	r := &slotReader{log: s.record.Log}
-	var due []dueKey
+	due := make([]dueKey, 0, max(0, end-at))
 	for ; at < end; at++ {
 		e, err := r.entry(b.store, at)
 		if err != nil {
@@ -126,9 +128,8 @@ func (b *Broker) readDue(ctx context.Context, s *slot) error {
 	}
 	b.timers.mu.Lock()
 	defer b.timers.mu.Unlock()
-	s.due = append(s.due, due...)
-	slices.Sort(s.due)
-	s.due = slices.Compact(s.due) // an earlier try has failed
+	// Some of these are there already when an earlier try has failed.
+	s.due = newDueList(append(due, s.due.some(0, s.due.size, anyDue)...))
 	s.reader = r
 	return nil
 }
@@ -142,17 +143,23 @@ const (
 )
 
 // expose has what is due in a slot put into its partitions, or the slot dropped.
-func (b *Broker) expose(s *slot, now int64) error {
+// It returns how long that must wait.
+func (b *Broker) expose(s *slot, now int64) (wait time.Duration, err error) {
 	t := b.timers
 	t.mu.Lock()
-	n, _ := slices.BinarySearch(s.due, newDueKey(now-s.start+1, 0))
-	keys := slices.Clone(s.due[min(s.sent, n):min(s.sent+moveEntries, n)])
+	keys := s.due.some(s.sent, moveEntries, newDueKey(min(now+leadMost-s.start+1, s.width()), 0))
 	t.mu.Unlock()
 	c := &exposeDue{slot: s, now: now}
 	for bytes := 0; len(c.entries) < len(keys) && bytes < exposeBytes; {
-		e, err := s.reader.entry(b.store, keys[len(c.entries)].offset())
+		e, err := b.dueEntry(s, keys[len(c.entries)])
 		if err != nil {
-			return err
+			return 0, err
+		}
+		if e.due > now && b.mixed(e.target, now) {
+			if len(c.entries) == 0 {
+				return until(e.due), nil
+			}
+			break
 		}
 		c.entries = append(c.entries, e)
 		bytes += e.size()
@@ -178,13 +185,13 @@ func (b *Broker) expose(s *slot, now int64) error {
 		t.mu.Unlock()
 		signal(t.changed)
 	})
-	return nil
+	return 0, nil
 }
 
 // exposeDue puts entries into their partitions.
 type exposeDue struct {
 	slot    *slot
-	now     int64 // nothing that is due later is among the entries
+	now     int64 // when the command was made
 	keys    []dueKey
 	entries []entry
 	applied bool
@@ -194,7 +201,7 @@ func (c *exposeDue) apply(b *Broker, tx *transaction) error {
 	s, t := c.slot, b.timers
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(s.due) < len(c.keys) || !slices.Equal(s.due[:len(c.keys)], c.keys) || t.slots[s.slotID] != s {
+	if !slices.Equal(s.due.some(0, len(c.keys), anyDue), c.keys) || t.slots[s.slotID] != s {
 		return nil // more came meanwhile that is due before, or a command before this one was refused
 	}
 	var due delivery
@@ -205,7 +212,7 @@ func (c *exposeDue) apply(b *Broker, tx *transaction) error {
 			return err
 		}
 		for _, d := range parts {
-			due.add(e.target, d.chunk, d.Header)
+			due.add(e.target, d.due, d.chunk, d.Header)
 		}
 	}
 	for i, k := range c.keys {
@@ -215,11 +222,11 @@ func (c *exposeDue) apply(b *Broker, tx *transaction) error {
 		delete(s.cancelled, k.offset())
 	}
 	c.applied = true
-	s.due = s.due[len(c.keys):]
+	s.due.drop(len(c.keys))
 	s.sent -= len(c.keys)
-	t.exposed = max(t.exposed, c.now)
+	t.exposed = max(t.exposed, s.record.Due)
 	due.deliver(b, tx)
-	if len(s.due) == 0 && t.exposed >= s.start+s.width() {
+	if s.due.size == 0 && c.now >= s.end() {
 		t.drop(tx, s)
 	}
 	return nil

@@ -42,16 +42,18 @@ func (t *timers) nextMove(now int64) (s *slot, to int64, wait time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	next := now + time.Hour.Milliseconds()
+	turn := t.turn(now)
 	for _, s := range t.slots {
-		if begin := t.rescue[s.record.Log]; begin > s.record.Begin && !(s.level == 0 && s.open) {
+		if begin := t.rescue[s.record.Log]; begin > s.record.Begin && !(s.exposed() && s.open) {
 			return s, begin, 0
 		}
-		if s.level > 0 {
-			if s.opens() <= now {
-				return s, -1, 0
-			}
-			next = min(next, s.opens())
+		if s.exposed() || t.overdue(s) && s != turn {
+			continue
 		}
+		if s.opens() <= now {
+			return s, -1, 0
+		}
+		next = min(next, s.opens())
 	}
 	return nil, 0, time.Duration(next-now) * time.Millisecond
 }
@@ -122,7 +124,7 @@ func (c *moveSlot) apply(b *Broker, tx *transaction) error {
 	s, t := c.slot, b.timers
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.slots[s.slotID] != s || s.level == 0 && s.open {
+	if t.slots[s.slotID] != s || s.exposed() && s.open {
 		c.left = true // it is being exposed
 		return nil
 	}
@@ -145,12 +147,18 @@ func (c *moveSlot) apply(b *Broker, tx *transaction) error {
 		}
 		t.count(tx, s, -1, -int64(e.size()))
 		delete(s.cancelled, offset)
+		if !b.has(e.target) {
+			continue // its queue was deleted
+		}
 		for _, d := range parts[i] {
-			part := &entry{d.due, e.target, d.Header, d.chunk}
-			if d.due > now {
-				t.add(b, tx, part, now)
+			into := s.slotID
+			if c.leave || s.open {
+				into = t.place(d.due, now)
+			}
+			if d.due > now || t.overdue(s) && t.waits(d.due, into) {
+				t.add(b, tx, into, &entry{d.due, e.target, d.Header, d.chunk})
 			} else {
-				due.add(part.target, d.chunk, d.Header)
+				due.add(e.target, d.due, d.chunk, d.Header)
 			}
 		}
 	}
@@ -161,15 +169,25 @@ func (c *moveSlot) apply(b *Broker, tx *transaction) error {
 	return nil
 }
 
+// has reports whether a log is that of a partition; otherwise its queue was
+// deleted.
+func (b *Broker) has(log uint64) bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	_, ok := b.logs[log]
+	return ok
+}
+
 // delivery is chunks that are due, on their way into their partitions.
 type delivery struct {
 	targets []uint64 // logs
+	dues    []int64
 	chunks  [][]byte
-	counts  []int
+	headers []chunk.Header
 }
 
-func (d *delivery) add(target uint64, data []byte, h chunk.Header) {
-	d.targets, d.chunks, d.counts = append(d.targets, target), append(d.chunks, data), append(d.counts, h.Count)
+func (d *delivery) add(target uint64, due int64, data []byte, h chunk.Header) {
+	d.targets, d.dues, d.chunks, d.headers = append(d.targets, target), append(d.dues, due), append(d.chunks, data), append(d.headers, h)
 }
 
 // deliver stores the chunks in their partitions; those of deleted queues are
@@ -184,8 +202,10 @@ func (d *delivery) deliver(b *Broker, tx *transaction) {
 		}
 		q := owner.queue
 		q.mu.Lock()
-		q.append(tx, q.partitions[owner.partition], d.counts[i], d.chunks[i])
-		q.delayed -= int64(d.counts[i])
+		tx.due = d.dues[i]
+		q.appendHome(tx, owner.partition, d.headers[i], d.chunks[i])
+		tx.due = 0
+		q.delayed -= int64(d.headers[i].Count)
 		tx.delays(q)
 		q.mu.Unlock()
 	}

@@ -4,30 +4,11 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"slices"
-	"sort"
 	"time"
 
 	"github.com/openmessaging/openmessaging-go/impl/chunk"
 	"github.com/openmessaging/openmessaging-go/impl/store"
 )
-
-// dueKey orders the entries of a slot of a second by due time and offset.
-type dueKey uint64
-
-const offsetBits = 48
-
-// newDueKey takes the due time since the slot's start.
-func newDueKey(after, offset int64) dueKey { return dueKey(after)<<offsetBits | dueKey(offset) }
-
-func (k dueKey) after() int64  { return int64(k >> offsetBits) }
-func (k dueKey) offset() int64 { return int64(k & (1<<offsetBits - 1)) }
-
-// insert puts an entry where it belongs, which is mostly the end.
-func (s *slot) insert(k dueKey) {
-	i, _ := slices.BinarySearch(s.due, k)
-	s.due = slices.Insert(s.due, i, k)
-}
 
 // openSlot begins to read a slot: what is cancelled or added from then on is
 // noted in memory.
@@ -106,54 +87,6 @@ func (b *Broker) slotBegin(s *slot) (int64, error) {
 	return max(begin, s.record.Begin), err
 }
 
-// slotReader reads entries of a slot by offset. What fits stays in memory.
-type slotReader struct {
-	log     uint64
-	records []store.Record // ascending; those that did not fit have no data
-	bytes   int
-	last    store.Record
-}
-
-// readerBytes bounds what a reader keeps.
-const readerBytes = 16 << 20
-
-// entry returns the entry at an offset.
-func (r *slotReader) entry(st *store.Store, offset int64) (entry, error) {
-	rec, err := r.record(st, offset)
-	if err != nil {
-		return entry{}, err
-	}
-	rest := rec.Data
-	for at := rec.Base; ; at++ {
-		var e entry
-		if e, rest, err = parseEntry(rest); err != nil || at == offset {
-			return e, err
-		}
-	}
-}
-
-// record returns the record that holds an offset.
-func (r *slotReader) record(st *store.Store, offset int64) (store.Record, error) {
-	if r.last.Base <= offset && offset < r.last.End() {
-		return r.last, nil
-	}
-	i := sort.Search(len(r.records), func(i int) bool { return r.records[i].End() > offset })
-	if i < len(r.records) && r.records[i].Base <= offset && r.records[i].Data != nil {
-		r.last = r.records[i]
-		return r.last, nil
-	}
-	rec, err := st.Read(r.log, offset)
-	if err != nil {
-		return store.Record{}, err
-	}
-	r.last = rec
-	if r.bytes+len(rec.Data) <= readerBytes && (i == len(r.records) || r.records[i].Base > offset) {
-		r.records = slices.Insert(r.records, i, rec)
-		r.bytes += len(rec.Data)
-	}
-	return rec, nil
-}
-
 // CheckRecord tells whether a record of a log can be decoded, for checking a
 // store.
 func CheckRecord(_ uint64, r store.Record) error {
@@ -174,6 +107,12 @@ func CheckRecord(_ uint64, r store.Record) error {
 				return fmt.Errorf("%w: %d bytes are no cancellation", store.ErrCorrupt, len(data))
 			}
 			n, data = n+1, data[cancelSize:]
+		case entryIDs:
+			_, _, rest, err := parseIDs(data)
+			if err != nil {
+				return err
+			}
+			n, data = n+1, rest
 		default:
 			h, err := checkChunk(data)
 			if err != nil {

@@ -53,6 +53,9 @@ const (
 	HasProperties
 	HasQoS
 	HasCompression
+	// Redriven says that messages are for one group, which a property names. No
+	// message shows it: see Builder.Redriven. Validate refuses it.
+	Redriven
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

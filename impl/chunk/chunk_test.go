@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"hash/fnv"
 	"math"
 	"os"
 	"reflect"
@@ -115,6 +116,13 @@ func TestDecodeReturnsWhatWasEncoded(t *testing.T) {
 		n, err := chunk.Decode(data, h, skip, part)
 		if err != nil || n != min(3, len(ms)-skip) || part[0].MessageID != got[skip].MessageID || !bytes.Equal(part[0].Body, got[skip].Body) {
 			t.Fatalf("from %d on: %d %v", skip, n, err)
+		}
+		d := chunk.NewDecoder(data, h)
+		for at := rapid.IntRange(0, 3).Draw(t, "first"); at < len(ms); at += rapid.IntRange(2, 5).Draw(t, "step") {
+			n, err := d.Decode(at, part[:2])
+			if err != nil || n != min(2, len(ms)-at) || part[0].MessageID != got[at].MessageID || !bytes.Equal(part[n-1].Body, got[at+n-1].Body) {
+				t.Fatalf("run from %d on: %d %v", at, n, err)
+			}
 		}
 	})
 }
@@ -442,6 +450,17 @@ func TestIDs(t *testing.T) {
 	for _, id := range []string{"", "-", "0000000000000abc-", "abc-1", "0000000000000abc-01", "0000000000000ABC-1", "0000000000000abc-g"} {
 		if _, _, err := chunk.ParseID(id); err == nil {
 			t.Errorf("%q is an id", id)
+		}
+	}
+}
+
+// TestHashKey: clients in other languages compute it too.
+func TestHashKey(t *testing.T) {
+	for _, key := range []string{"", "a", "key-1", "\x00\xff", strings.Repeat("long ", 100)} {
+		h := fnv.New64a()
+		_, _ = h.Write([]byte(key))
+		if got := chunk.HashKey(key); got != h.Sum64() || chunk.Partition(key, 7) != int32(h.Sum64()%7) {
+			t.Errorf("%q: %x, partition %d", key, got, chunk.Partition(key, 7))
 		}
 	}
 }

@@ -16,21 +16,41 @@ import (
 // does not hold (destination, partition, store information, delivery count)
 // are left as they are in dst.
 func Decode(b []byte, h Header, skip int, dst []om.Message) (int, error) {
-	c := cursor{b: b[:h.Size], pos: HeaderSize}
-	host, specVersion := c.string(), c.string()
-	for range min(skip, h.Count) {
-		c.message(nil, h.FirstBorn)
+	return NewDecoder(b, h).Decode(skip, dst)
+}
+
+// Decoder decodes runs of messages of a chunk, going through it once.
+type Decoder struct {
+	cursor
+	header        Header
+	host, version string
+	next          int // the message at pos
+}
+
+// NewDecoder returns a Decoder for a chunk that [Parse] has accepted.
+func NewDecoder(b []byte, h Header) *Decoder {
+	d := &Decoder{cursor: cursor{b: b[:h.Size], pos: HeaderSize}, header: h}
+	d.host, d.version = d.string(), d.string()
+	return d
+}
+
+// Decode is like the function. A run must not begin before the end of the one
+// before it.
+func (d *Decoder) Decode(skip int, dst []om.Message) (int, error) {
+	for ; d.next < min(skip, d.header.Count); d.next++ {
+		d.message(nil, d.header.FirstBorn)
 	}
-	n := max(0, min(len(dst), h.Count-skip))
+	n := max(0, min(len(dst), d.header.Count-skip))
 	for i := range n {
 		m := &dst[i]
-		c.message(m, h.FirstBorn)
-		m.Version, m.BornHost = specVersion, host
+		d.message(m, d.header.FirstBorn)
+		m.Version, m.BornHost = d.version, d.host
 	}
-	if c.err != nil {
-		return 0, damaged("%w", c.err)
+	if d.err != nil {
+		return 0, damaged("%w", d.err)
 	}
-	IDs(h.Producer, h.Sequence+uint64(skip), n, func(i int, id string) { dst[i].MessageID = id })
+	d.next += n
+	IDs(d.header.Producer, d.header.Sequence+uint64(skip), n, func(i int, id string) { dst[i].MessageID = id })
 	return n, nil
 }
 

@@ -65,6 +65,9 @@ func (b *Builder) Add(m *om.Message) {
 	b.buf = append(appendBinHeader(buf, len(m.Body)), m.Body...)
 }
 
+// Redriven gives the chunk the flag of that name.
+func (b *Builder) Redriven() { b.flags |= Redriven }
+
 // Count returns how many messages were added since Reset.
 func (b *Builder) Count() int { return b.count }
 

@@ -3,7 +3,6 @@ package chunk
 import (
 	"encoding/hex"
 	"fmt"
-	"hash/fnv"
 	"math/bits"
 	"strconv"
 	"strings"
@@ -40,18 +39,47 @@ func ParseID(id string) (producer, sequence uint64, err error) {
 func IDs(producer, sequence uint64, count int, yield func(i int, id string)) {
 	digits := (bits.Len64(sequence+uint64(count)) + 3) / 4
 	buf := make([]byte, 0, count*(16+1+max(1, digits)))
-	prefix := strings.TrimSuffix(string(AppendID(nil, producer, 0)), "0")
+	last := 0
 	for i := range count {
 		start := len(buf)
-		buf = strconv.AppendUint(append(buf, prefix...), sequence+uint64(i), 16)
+		if buf = append(buf, buf[last:]...); i == 0 || !increment(buf[start+17:]) {
+			buf = AppendID(buf[:start], producer, sequence+uint64(i))
+		}
 		yield(i, view(buf[start:]))
+		last = start
 	}
 }
 
-// Partition returns the partition of a message key among so many: the FNV-1a
-// hash of 64 bits of the key, modulo partitions.
-func Partition(key string, partitions int) int32 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(key))
-	return int32(h.Sum64() % uint64(partitions))
+// increment adds one to a number in hexadecimal digits; it reports false when
+// that takes another digit.
+func increment(digits []byte) bool {
+	for k := len(digits) - 1; k >= 0; k-- {
+		switch c := digits[k]; c {
+		case 'f':
+			digits[k] = '0'
+			continue
+		case '9':
+			digits[k] = 'a'
+		default:
+			digits[k] = c + 1
+		}
+		return true
+	}
+	return false
 }
+
+// HashKey returns the FNV-1a hash of 64 bits of a message key.
+func HashKey(key string) uint64 {
+	h := uint64(14695981039346656037)
+	for i := range len(key) {
+		h = (h ^ uint64(key[i])) * 1099511628211
+	}
+	return h
+}
+
+// Partition returns the partition of a message key among so many: its hash,
+// modulo partitions.
+func Partition(key string, partitions int) int32 { return PartitionOfHash(HashKey(key), partitions) }
+
+// PartitionOfHash is Partition for the hash of a key.
+func PartitionOfHash(hash uint64, partitions int) int32 { return int32(hash % uint64(partitions)) }

@@ -31,8 +31,8 @@ const (
 // bytes before base64.
 const MaxHeader = 16 << 10
 
-// put sets a header, or takes it away for "".
-func put(h map[string][]string, header, text string) {
+// Put sets a header, or takes it away for "".
+func Put(h map[string][]string, header, text string) {
 	switch v := h[header]; {
 	case text == "":
 		delete(h, header)
@@ -49,10 +49,10 @@ func put(h map[string][]string, header, text string) {
 func Pack(m *om.Message, h map[string][]string) (body []byte) {
 	b := append(make([]byte, 0, 64), m.Version...)
 	b = strconv.AppendInt(append(b, ' '), m.BornAt.UnixMilli(), 10)
-	put(h, OMS, string(append(append(b, ' '), url.PathEscape(m.BornHost)...)))
-	put(h, Key, url.PathEscape(m.Ext.MessageKey))
-	put(h, Correlation, url.PathEscape(m.Ext.CorrelationID))
-	put(h, Trace, url.PathEscape(m.Ext.TraceID))
+	Put(h, OMS, string(append(append(b, ' '), url.PathEscape(m.BornHost)...)))
+	Put(h, Key, url.PathEscape(m.Ext.MessageKey))
+	Put(h, Correlation, url.PathEscape(m.Ext.CorrelationID))
+	Put(h, Trace, url.PathEscape(m.Ext.TraceID))
 	packed, size := "", ""
 	body = m.Body
 	if len(m.Properties) > 0 {
@@ -62,8 +62,8 @@ func Pack(m *om.Message, h map[string][]string) (body []byte) {
 			size, body = strconv.Itoa(len(p)), append(p, m.Body...)
 		}
 	}
-	put(h, Properties, packed)
-	put(h, Prefix, size)
+	Put(h, Properties, packed)
+	Put(h, Prefix, size)
 	return body
 }
 

@@ -30,10 +30,15 @@ var (
 const roleVariable = "FAULTS_ROLE"
 
 var roles = map[string]func() error{
-	"load":   loadChild,
-	"fill":   fillChild,
-	"damage": damageChild,
-	"hold":   holdChild,
+	"load":    loadChild,
+	"fill":    fillChild,
+	"damage":  damageChild,
+	"hold":    holdChild,
+	"rework":  reworkChild,
+	"poison":  poisonChild,
+	"ordered": orderedChild,
+
+	"transactions": transactionsChild,
 }
 
 func TestMain(m *testing.M) {

@@ -113,6 +113,9 @@ func (m *Metrics) queue(name string) *queue {
 	if q, ok := m.queues.Load(name); ok {
 		return q.(*queue)
 	}
+	if om.IsReplyQueue(name) { // they come and go
+		return m.other
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if q, ok := m.queues.Load(name); ok {

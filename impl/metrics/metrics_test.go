@@ -217,3 +217,17 @@ func TestOperationsDocument(t *testing.T) {
 		}
 	}
 }
+
+// TestReplyQueuesHaveNoSeries: they come and go, and would take the places of those
+// that stay.
+func TestReplyQueuesHaveNoSeries(t *testing.T) {
+	m, _ := watched(t, 2)
+	for i := range 5 {
+		if m.queue(fmt.Sprint("default://", om.ReplyQueuePrefix, i)) != m.other {
+			t.Error("a reply queue has a series of its own")
+		}
+	}
+	if m.queue("default://orders") == m.other {
+		t.Error("another queue has none")
+	}
+}

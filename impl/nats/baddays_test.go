@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -17,8 +19,8 @@ import (
 	"github.com/openmessaging/openmessaging-go/spi"
 )
 
-// load sends numbered messages one after the other, each again until it is
-// acknowledged, and consumes them with a push consumer, until it is ended.
+// load sends numbered messages and consumes them with a push consumer, until it
+// is ended.
 type load struct {
 	t     testing.TB
 	queue string
@@ -31,7 +33,9 @@ type load struct {
 	errs     []error // of sends
 }
 
-func startLoad(t testing.TB, ap om.AccessPoint, queue string, producers int) *load {
+// startLoad starts a producer for each size, which is how many messages it sends
+// at once.
+func startLoad(t testing.TB, ap om.AccessPoint, queue string, sizes ...int) *load {
 	l := &load{t: t, queue: queue, stop: make(chan struct{}), sent: map[string]bool{}, received: map[string]int{}}
 	c, err := ap.NewPushConsumer(t.Context(), om.WithOnError(func(error) {}))
 	ok(t, err)
@@ -41,29 +45,37 @@ func startLoad(t testing.TB, ap om.AccessPoint, queue string, producers int) *lo
 		l.received[string(d.Body)]++
 		return nil
 	}, queue))
-	for i := range producers {
+	for i, size := range sizes {
 		p := producer(t, ap, om.WithRetry(om.RetryPolicy{Attempts: 1}))
-		l.all.Go(func() { l.produce(p, i) })
+		l.all.Go(func() { l.produce(p, i, size) })
 	}
 	return l
 }
 
-func (l *load) produce(p om.Producer, i int) {
+func (l *load) produce(p om.Producer, i, size int) {
 	for n := 0; ; n++ {
 		select {
 		case <-l.stop:
 			return
 		default:
 		}
-		body := fmt.Sprintf("%d/%d", i, n)
+		ms := make([]*om.Message, size)
+		for k := range ms {
+			ms[k] = om.NewMessage(l.queue, fmt.Appendf(nil, "%d/%d/%d", i, n, k))
+		}
 		ctx, cancel := context.WithTimeout(l.t.Context(), 10*time.Second)
-		_, err := p.Send(ctx, om.NewMessage(l.queue, []byte(body)))
+		_, err := p.SendBatch(ctx, ms)
 		cancel()
 		l.mu.Lock()
-		if err == nil {
-			l.sent[body] = true
-		} else {
-			l.errs = append(l.errs, err)
+		var failed *om.BatchError
+		for k, m := range ms {
+			if err == nil || errors.As(err, &failed) && failed.At(k) == nil {
+				l.sent[string(m.Body)] = true
+			} else if failed != nil {
+				l.errs = append(l.errs, failed.At(k))
+			} else {
+				l.errs = append(l.errs, err)
+			}
 		}
 		l.mu.Unlock()
 	}
@@ -73,6 +85,12 @@ func (l *load) count() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.sent)
+}
+
+func (l *load) acknowledged() map[string]bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.sent)
 }
 
 // more waits until n more messages are acknowledged.
@@ -102,25 +120,67 @@ func (l *load) end() []error {
 }
 
 func TestServerGoneAndBack(t *testing.T) {
+	for _, size := range []int{1, 100} {
+		t.Run(fmt.Sprint(size, " at a time"), func(t *testing.T) {
+			t.Parallel()
+			m := &machine{parent: t.TempDir()}
+			ok(t, m.start(server.RANDOM_PORT))
+			t.Cleanup(func() { natsserver.Stop(m.server) })
+			ap := open(t, urlOf(natsserver.Address(m.server), "?sync=always&ack_wait=1s"))
+			createQueue(t, ap, "q", 2)
+			l := startLoad(t, ap, "q", size, size, size, size)
+			l.more(100 * size)
+			port := portOf(m.server)
+			natsserver.Stop(m.server)
+			await(t, "a send fails", func() bool {
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				return len(l.errs) > 0
+			})
+			ok(t, m.start(port))
+			l.more(100)
+			for _, err := range l.end() {
+				if !om.Retryable(err) || !errors.Is(err, om.CodeServiceUnavailable) && !errors.Is(err, om.ErrTimeout) {
+					t.Fatalf("while the server was gone: %v", err)
+				}
+			}
+		})
+	}
+}
+
+// TestKilledDuringBatches goes on with the files that a server leaves that is
+// killed while it takes batches: none that was acknowledged before is lost.
+func TestKilledDuringBatches(t *testing.T) {
+	t.Parallel()
 	m := &machine{parent: t.TempDir()}
 	ok(t, m.start(server.RANDOM_PORT))
 	t.Cleanup(func() { natsserver.Stop(m.server) })
-	ap := open(t, urlOf(natsserver.Address(m.server), "?sync=always&ack_wait=1s"))
+	ap := open(t, urlOf(natsserver.Address(m.server), "?sync=always"))
 	createQueue(t, ap, "q", 2)
-	l := startLoad(t, ap, "q", 4)
+	l := startLoad(t, ap, "q", 100, 100, 100, 100)
+	l.more(1000)
+	before := l.acknowledged()
+	killed := filepath.Join(m.parent, "killed")
+	ok(t, natsserver.Copy(killed, m.dir))
 	l.more(100)
-	port := portOf(m.server)
-	natsserver.Stop(m.server)
-	await(t, "a send fails", func() bool {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		return len(l.errs) > 0
-	})
-	ok(t, m.start(port))
-	l.more(100)
-	for _, err := range l.end() {
-		if !om.Retryable(err) || !errors.Is(err, om.CodeServiceUnavailable) && !errors.Is(err, om.ErrTimeout) {
-			t.Fatalf("while the server was gone: %v", err)
+	l.end()
+	s, err := natsserver.Start(killed, nil)
+	ok(t, err)
+	defer natsserver.Stop(s)
+	_, js := native(t, natsserver.Address(s))
+	all := inStream(t, js, batchQueue)
+	stored := map[string]int{}
+	for _, m := range all {
+		stored[string(m.Data)]++
+	}
+	for body := range before {
+		if stored[body] != 1 {
+			t.Fatalf("message %s is there %d times", body, stored[body])
+		}
+	}
+	for id, n := range batches(all) {
+		if n != 100 {
+			t.Errorf("%d messages of batch %s are there", n, id)
 		}
 	}
 }
@@ -188,9 +248,7 @@ func TestStreamDeletedUnderneath(t *testing.T) {
 	held, err := c.Receive(within(t, 10*time.Second))
 	ok(t, err)
 	_, js := native(t, address)
-	for _, s := range []string{"oms~test~default~q~0", "oms~test~default~q~1"} {
-		ok(t, js.DeleteStream(t.Context(), s))
-	}
+	ok(t, js.DeleteStream(t.Context(), "oms~test~default~q"))
 	_, err = p.Send(t.Context(), om.NewMessage("q", nil))
 	is(t, err, false, om.ErrDestination, om.CodeDestinationNotFound)
 	_, err = c.Receive(within(t, 10*time.Second))
@@ -199,9 +257,15 @@ func TestStreamDeletedUnderneath(t *testing.T) {
 	_, err = ap.Resources().Partitions(t.Context(), "q")
 	is(t, err, false, om.ErrDestination)
 
-	createQueue(t, ap, "q", 1) // the same producer goes on with another queue of that name
+	createQueue(t, ap, "q", 1) // producer and consumer go on with another queue of that name
 	send(t, p, "q", "2")
-	same(t, "messages", receive(t, pull(t, ap, "q"), 1), []string{"2"})
+	is(t, held.Ack(t.Context()), false, om.CodeStaleReceipt)
+	same(t, "messages", receive(t, c, 1), []string{"2"})
+
+	ok(t, ap.Resources().DeleteQueue(t.Context(), "q")) // at once, and before anybody has noticed
+	createQueue(t, ap, "q", 1)
+	send(t, p, "q", "3")
+	same(t, "messages", receive(t, c, 1), []string{"3"})
 }
 
 func TestMessageTooLarge(t *testing.T) {
@@ -216,7 +280,7 @@ func TestMessageTooLarge(t *testing.T) {
 	}
 	is(t, batch.At(1), false, om.ErrMessageFormat, om.CodeBodyTooLarge)
 	_, js := native(t, address)
-	s, err := js.Stream(t.Context(), "oms~test~default~q~0")
+	s, err := js.Stream(t.Context(), "oms~test~default~q")
 	ok(t, err)
 	cfg := s.CachedInfo().Config
 	cfg.MaxMsgSize = 1 << 10
@@ -228,7 +292,8 @@ func TestMessageTooLarge(t *testing.T) {
 }
 
 // TestLeaderChange kills the leader of a queue's stream, of three servers, in
-// the middle of a load, and has another one step down during a batch.
+// the middle of a load, and has another one step down during a batch. Before
+// that it sends many messages at once, also to a queue that one of the servers has.
 func TestLeaderChange(t *testing.T) {
 	t.Parallel()
 	cluster, err := natsserver.StartCluster(t.TempDir())
@@ -237,10 +302,20 @@ func TestLeaderChange(t *testing.T) {
 	addresses := cluster.Addresses()
 	ap := open(t, urlOf(addresses, "?sync=always&replicas=3&ack_wait=2s"))
 	createQueue(t, ap, "q", 1)
-	l := startLoad(t, ap, "q", 4)
-	l.more(50)
+	alone := open(t, urlOf(addresses, "?sync=always"))
+	_, js := native(t, natsserver.Address(cluster.Servers[0]))
+	for queue, ap := range map[string]om.AccessPoint{"all": open(t, urlOf(addresses, "?replicas=3")), "one": alone} { // with replicas, or synced
+		createQueue(t, ap, queue, 2)
+		rs, err := producer(t, ap, together).SendBatch(t.Context(), reports(queue, 1200))
+		ok(t, err)
+		if n := batches(checkSent(t, js, queue, rs)); len(n) != 2 {
+			t.Errorf("queue %s has %d batches", queue, len(n))
+		}
+	}
+	l := startLoad(t, ap, "q", 1, 1, 30, 30)
+	l.more(500)
 
-	const stream = "oms~test~default~q~0"
+	const stream = batchQueue
 	leader := func() int {
 		for i, s := range cluster.Servers {
 			if s != nil && s.JetStreamIsStreamLeader("$G", stream) {
@@ -251,7 +326,7 @@ func TestLeaderChange(t *testing.T) {
 	}
 	killed := leader()
 	cluster.Kill(killed)
-	l.more(50)
+	l.more(500)
 	await(t, "another leads", func() bool { return leader() >= 0 })
 	nc, _ := native(t, natsserver.Address(cluster.Servers[leader()]))
 	big := producer(t, ap)

@@ -14,7 +14,9 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	"github.com/openmessaging/openmessaging-go/internal/natsserver"
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
@@ -26,12 +28,18 @@ var (
 	ratioSync     = flag.Bool("nats.sync", false, "have the server sync before it acknowledges")
 )
 
-// What both sides are given: the body, the messages under way, the messages
-// in a request for more.
+// What both sides are given: the body, the messages in a batch, those under way
+// or in a request for more.
 const (
 	benchBody   = 128
-	benchFlight = 4096
+	benchBatch  = 1000 // the most that an atomic batch may have
+	benchFlight = 4 * benchBatch
 )
+
+// ways are what the bare client does, and what the portable client does beside it.
+var ways = []struct{ bare, ours string }{
+	{"publish", "publish"}, {"publish with ids", "publish"}, {"publish in batches", "publish"}, {"publish in batches with ids", "publish"}, {"consume", "consume"},
+}
 
 // BenchmarkRatio measures the portable client on the driver beside the bare
 // client, in turn, against one server in this process, and prints the medians
@@ -42,20 +50,17 @@ func BenchmarkRatio(t *testing.B) {
 	for run := range *ratioRuns {
 		b.run(run)
 	}
-	for _, what := range []string{"publish", "publish with ids", "consume"} {
-		ours := what
-		if what == "publish with ids" {
-			ours = "publish"
-		}
+	for _, w := range ways {
+		ours, bare := b.rates[w.ours], b.rates["bare "+w.bare]
 		var shares []float64
-		for i, bare := range b.rates["bare "+what] {
-			shares = append(shares, b.rates[ours][i]/bare)
+		for i := range bare {
+			shares = append(shares, ours[i]/bare[i])
 		}
 		slices.Sort(shares)
-		t.ReportMetric(100*median(shares), strings.ReplaceAll(what, " ", "-")+"-%")
-		cpu := median(b.cpu[ours]) / median(b.cpu["bare "+what])
-		fmt.Printf("%-17s portable client %8.0f/s, bare client %8.0f/s, ratio %3.0f %% (%.0f to %.0f); processor time of client and server %3.0f %%\n", what, median(b.rates[ours]), median(b.rates["bare "+what]),
-			100*median(shares), 100*shares[0], 100*shares[len(shares)-1], 100*cpu)
+		t.ReportMetric(100*median(shares), strings.ReplaceAll(w.bare, " ", "-")+"-%")
+		cpu := median(b.cpu[w.ours]) / median(b.cpu["bare "+w.bare])
+		fmt.Printf("%-27s portable client %7.0f/s (%.0f to %.0f), bare client %7.0f/s (%.0f to %.0f), ratio %3.0f %% (%.0f to %.0f); processor time of client and server %3.0f %%\n",
+			w.bare, median(ours), slices.Min(ours), slices.Max(ours), median(bare), slices.Min(bare), slices.Max(bare), 100*median(shares), 100*shares[0], 100*shares[len(shares)-1], 100*cpu)
 	}
 }
 
@@ -82,17 +87,28 @@ type ratio struct {
 	address string
 	n       int
 	rates   map[string][]float64 // messages a second
-	cpu     map[string][]float64 // seconds of processor time
+	cpu     map[string][]float64 // seconds of processor time for a message
 	used    float64              // of the process before the measurement
 }
 
 // run measures everything once, each on a queue of its own.
 func (b *ratio) run(run int) {
-	ap := open(b.t, urlOf(b.address, "?sync=always"))
+	ap, n := open(b.t, urlOf(b.address, options())), b.n
+	if *ratioSync {
+		n /= 20 // each is synced
+	}
 	steps := []func(){
-		func() { b.begin(); b.rate("publish", b.publish(ap, b.queue(ap, run, "portable"))) },
-		func() { b.begin(); b.rate("bare publish", b.barePublish(b.queue(ap, run, "bare"), false)) },
-		func() { b.begin(); b.rate("bare publish with ids", b.barePublish(b.queue(ap, run, "ids"), true)) },
+		func() { b.begin(); b.rate("publish", b.n, b.publish(ap, b.queue(ap, run, "portable"))) },
+		func() { b.begin(); b.rate("bare publish", n, b.barePublish(b.queue(ap, run, "bare"), n, false)) },
+		func() { b.begin(); b.rate("bare publish with ids", n, b.barePublish(b.queue(ap, run, "ids"), n, true)) },
+		func() {
+			b.begin()
+			b.rate("bare publish in batches", b.n, b.bareBatches(b.queue(ap, run, "batches"), false))
+		},
+		func() {
+			b.begin()
+			b.rate("bare publish in batches with ids", b.n, b.bareBatches(b.queue(ap, run, "id-batches"), true))
+		},
 	}
 	if run%2 == 1 {
 		slices.Reverse(steps)
@@ -102,8 +118,8 @@ func (b *ratio) run(run int) {
 	}
 	queue := fmt.Sprintf("portable-%d", run)
 	steps = []func(){
-		func() { b.begin(); b.rate("consume", b.consume(ap, queue)) },
-		func() { b.begin(); b.rate("bare consume", b.bareConsume(queue)) },
+		func() { b.begin(); b.rate("consume", b.n, b.consume(ap, queue)) },
+		func() { b.begin(); b.rate("bare consume", b.n, b.bareConsume(queue)) },
 	}
 	if run%2 == 1 {
 		slices.Reverse(steps)
@@ -111,16 +127,24 @@ func (b *ratio) run(run int) {
 	for _, step := range steps {
 		step()
 	}
-	for _, q := range []string{"portable", "bare", "ids"} {
+	for _, q := range []string{"portable", "bare", "ids", "batches", "id-batches"} {
 		ok(b.t, ap.Resources().DeleteQueue(b.t.Context(), fmt.Sprintf("%s-%d", q, run)))
 	}
 }
 
-func (b *ratio) rate(what string, d time.Duration) {
+func (b *ratio) rate(what string, n int, d time.Duration) {
 	used := processorTime()
-	b.cpu[what] = append(b.cpu[what], used-b.used)
+	b.cpu[what] = append(b.cpu[what], (used-b.used)/float64(n))
 	b.used = used
-	b.rates[what] = append(b.rates[what], float64(b.n)/d.Seconds())
+	b.rates[what] = append(b.rates[what], float64(n)/d.Seconds())
+}
+
+// options are those of the URL: the driver sends batches where the server syncs.
+func options() string {
+	if *ratioSync {
+		return "?sync=always"
+	}
+	return ""
 }
 
 func (b *ratio) queue(ap om.AccessPoint, run int, name string) string {
@@ -132,25 +156,36 @@ func (b *ratio) queue(ap om.AccessPoint, run int, name string) string {
 // publish sends batches, so many at once that as many messages are under way as
 // the bare client has.
 func (b *ratio) publish(ap om.AccessPoint, queue string) time.Duration {
-	const batch = benchFlight / 4
-	p := producer(b.t, ap, om.WithBatch(batch, 1<<20))
+	p := producer(b.t, ap, om.WithBatch(benchBatch, 1<<20))
 	body := make([]byte, benchBody)
+	d := b.batches(func(_, n int64) error {
+		ms := make([]*om.Message, n)
+		for i := range ms {
+			ms[i] = om.NewMessage(queue, body)
+		}
+		_, err := p.SendBatch(b.t.Context(), ms)
+		return err
+	})
+	ok(b.t, p.Close(b.t.Context()))
+	return d
+}
+
+// batches has so many batches sent at once that benchFlight messages are under
+// way; send sends n messages from number first on.
+func (b *ratio) batches(send func(first, n int64) error) time.Duration {
 	var left atomic.Int64
 	left.Store(int64(b.n))
 	var all sync.WaitGroup
 	began := time.Now()
-	for range benchFlight / batch {
+	for range benchFlight / benchBatch {
 		all.Go(func() {
 			for {
-				n := min(batch, left.Add(-batch)+batch)
+				first := left.Add(-benchBatch)
+				n := min(benchBatch, first+benchBatch)
 				if n <= 0 {
 					return
 				}
-				ms := make([]*om.Message, n)
-				for i := range ms {
-					ms[i] = om.NewMessage(queue, body)
-				}
-				if _, err := p.SendBatch(b.t.Context(), ms); err != nil {
+				if err := send(first, n); err != nil {
 					b.t.Error(err)
 					return
 				}
@@ -158,20 +193,36 @@ func (b *ratio) publish(ap om.AccessPoint, queue string) time.Duration {
 		})
 	}
 	all.Wait()
-	d := time.Since(began)
-	ok(b.t, p.Close(b.t.Context()))
-	return d
+	return time.Since(began)
 }
 
-func (b *ratio) barePublish(queue string, ids bool) time.Duration {
+// bareBatches sends as many atomic batches at once as publish.
+func (b *ratio) bareBatches(queue string, ids bool) time.Duration {
+	_, js := native(b.t, b.address)
+	subject := "oms.test.default." + queue + ".0"
+	body := make([]byte, benchBody)
+	return b.batches(func(first, n int64) error {
+		ms := make([]*nats.Msg, n)
+		for i := range ms {
+			ms[i] = &nats.Msg{Subject: subject, Header: nats.Header{}, Data: body}
+			if ids {
+				ms[i].Header.Set(nats.MsgIdHdr, fmt.Sprint(first+int64(i)))
+			}
+		}
+		_, err := jetstreamext.PublishMsgBatch(b.t.Context(), js, ms)
+		return err
+	})
+}
+
+func (b *ratio) barePublish(queue string, n int, ids bool) time.Duration {
 	nc, _ := native(b.t, b.address)
 	var failed atomic.Int64
 	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(benchFlight))
 	ok(b.t, err)
-	subject := strings.ReplaceAll("oms~test~default~"+queue+"~0", "~", ".")
+	subject := "oms.test.default." + queue + ".0"
 	body := make([]byte, benchBody)
 	began := time.Now()
-	for i := range b.n {
+	for i := range n {
 		opts := []jetstream.PublishOpt{jetstream.WithStallWait(time.Minute)}
 		if ids {
 			opts = append(opts, jetstream.WithMsgID(fmt.Sprint(i)))
@@ -210,7 +261,7 @@ func (b *ratio) consume(ap om.AccessPoint, queue string) time.Duration {
 // does it many at once; only its last one is confirmed.
 func (b *ratio) bareConsume(queue string) time.Duration {
 	_, js := native(b.t, b.address)
-	c, err := js.CreateConsumer(b.t.Context(), "oms~test~default~"+queue+"~0", jetstream.ConsumerConfig{Durable: "bare", AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: -1})
+	c, err := js.CreateConsumer(b.t.Context(), "oms~test~default~"+queue, jetstream.ConsumerConfig{Durable: "bare", AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: -1})
 	ok(b.t, err)
 	began := time.Now()
 	messages, err := c.Messages(jetstream.PullMaxMessages(benchFlight))
@@ -247,7 +298,7 @@ func BenchmarkConsume(b *testing.B) {
 }
 
 func benchRatio(b *testing.B) (*ratio, om.AccessPoint) {
-	s := start(b, func(o *server.Options) { o.SyncAlways = false })
+	s := start(b, func(o *server.Options) { o.SyncAlways = *ratioSync })
 	b.ReportAllocs()
-	return &ratio{t: b, address: natsserver.Address(s), n: b.N}, open(b, urlOf(natsserver.Address(s), "?sync=always"))
+	return &ratio{t: b, address: natsserver.Address(s), n: b.N}, open(b, urlOf(natsserver.Address(s), options()))
 }

@@ -37,6 +37,7 @@ type conn struct {
 	calls        calls
 	queues       sync.Map     // by name: *queue, as it was when last looked up
 	moving       sync.RWMutex // held while groups are moved
+	batch        sync.Mutex   // held while a batch is sent
 }
 
 // Open implements spi.Driver. The connection is kept for ever: what fails
@@ -71,20 +72,11 @@ func (c *conn) connect(ctx context.Context, cfg spi.Config) error {
 	if _, err := cfg.Secrets(ctx); err != nil {
 		return err
 	}
-	secrets := func() spi.Credentials { // for each new connection
-		ctx, cancel := context.WithTimeout(context.Background(), answerTime)
-		defer cancel()
-		s, err := cfg.Secrets(ctx)
-		if err != nil {
-			c.log.Warn("no credentials for NATS", "error", err)
-		}
-		return s
-	}
 	set := append([]nats.Option{
 		nats.Name("openmessaging-go"), nats.Timeout(answerTime), nats.PingInterval(2 * answerTime),
 		nats.MaxReconnects(-1), nats.ReconnectWait(100 * time.Millisecond), nats.ReconnectBufSize(-1), nats.IgnoreAuthErrorAbort(),
-		nats.TokenHandler(func() string { return secrets().Token }),
-		nats.UserInfoHandler(func() (user, key string) { s := secrets(); return s.AccountID, s.AccountKey }),
+		nats.TokenHandler(func() string { return cfg.SecretsWithin(answerTime).Token }),
+		nats.UserInfoHandler(func() (user, key string) { s := cfg.SecretsWithin(answerTime); return s.AccountID, s.AccountKey }),
 		nats.DisconnectErrHandler(func(*nats.Conn, error) { c.calls.Breaks.Tell(nats.ErrDisconnected) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			c.log.Warn("NATS", "error", err)
@@ -101,13 +93,16 @@ func (c *conn) connect(ctx context.Context, cfg spi.Config) error {
 	if c.nc, err = spi.Bound(ctx, func() (*nats.Conn, error) { return nats.Connect(strings.Join(urls, ","), set...) }, (*nats.Conn).Close); err != nil {
 		return err
 	}
+	var info *jetstream.AccountInfo
 	if c.js, err = jetstream.New(c.nc); err == nil {
-		err = cmp.Or(c.Ping(ctx), c.calls.start(c.nc))
+		info, err = c.js.AccountInfo(ctx)
 	}
-	if err != nil {
+	if err = cmp.Or(err, c.calls.start(c.nc)); err != nil {
 		c.nc.Close()
+		return err
 	}
-	return err
+	c.options.queue.AllowAtomicPublish = info.API.Level >= 2 // those from 2.12
+	return nil
 }
 
 var warned sync.Map // by server: checkSync has warned
@@ -119,7 +114,7 @@ func (c *conn) checkSync(ctx context.Context) {
 	defer cancel()
 	what := "this account cannot see whether NATS syncs to disk before it acknowledges"
 	if answer, err := c.nc.RequestWithContext(ctx, "$SYS.REQ.SERVER.PING.VARZ", nil); err == nil {
-		if bytes.Contains(answer.Data, []byte(`"sync_always":true`)) {
+		if c.synced = bytes.Contains(answer.Data, []byte(`"sync_always":true`)); c.synced {
 			return
 		}
 		what = "NATS acknowledges before it syncs to disk: a power failure may lose acknowledged messages"
@@ -145,17 +140,7 @@ func (c *conn) Ping(ctx context.Context) error {
 }
 
 // As gives the *nats.Conn and the jetstream.JetStream to who asks for them.
-func (c *conn) As(target any) bool {
-	switch t := target.(type) {
-	case **nats.Conn:
-		*t = c.nc
-	case *jetstream.JetStream:
-		*t = c.js
-	default:
-		return false
-	}
-	return true
-}
+func (c *conn) As(target any) bool { return spi.Give(target, c.nc) || spi.Give(target, c.js) }
 
 // errorCodes are the errors of codes, the more exact ones first.
 var errorCodes = []struct {
@@ -175,7 +160,7 @@ var errorCodes = []struct {
 // apiCodes are the codes of the server's own error codes and of its statuses.
 var apiCodes = map[int]om.Code{
 	10054: om.CodeBodyTooLarge, 10097: om.CodeHeaderTooLarge, 10047: om.CodeStorageError,
-	10009: om.CodeServiceUnavailable, 10118: om.CodeServiceUnavailable, // no leader, offline
+	10009: om.CodeServiceUnavailable, 10118: om.CodeServiceUnavailable, 10158: om.CodeServiceUnavailable, // no leader, offline, not yet stored
 	400: om.CodeBadParameter, 401: om.CodeForbidden, 403: om.CodeForbidden, 429: om.CodeStorageBusy, 503: om.CodeServiceUnavailable,
 }
 
@@ -203,8 +188,7 @@ func (c *conn) Classify(err error) om.Code {
 // nothing like it for acknowledgements.
 type calls struct {
 	await.Calls[[]byte]
-	nc     *nats.Conn
-	prefix string // of the subjects of answers, which end with call and place
+	nc *nats.Conn
 }
 
 // violation reports whether err tells that an account may not do something.
@@ -217,18 +201,13 @@ func concerns(err error, subject string) bool {
 }
 
 func (c *calls) start(nc *nats.Conn) error {
-	c.nc, c.prefix, c.Limit = nc, nc.NewInbox()+".", answerTime
-	sub, err := nc.Subscribe(c.prefix+"*", func(m *nats.Msg) {
-		call, place, _ := strings.Cut(m.Subject[len(c.prefix):], "-")
-		n, err := strconv.Atoi(call)
-		i, err2 := strconv.Atoi(place)
-		if err != nil || err2 != nil {
-			return
-		}
+	c.nc, c.Prefix, c.Limit, c.Ready = nc, nc.NewInbox()+".", answerTime, c.ready
+	sub, err := nc.Subscribe(c.Prefix+"*", func(m *nats.Msg) {
+		var err error
 		if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
 			err = nats.ErrNoResponders
 		}
-		c.Answer(n, i, m.Data, err)
+		c.Answer(m.Subject, m.Data, err)
 	})
 	if err == nil {
 		err = sub.SetPendingLimits(-1, -1)
@@ -254,29 +233,8 @@ func (c *calls) bound(ctx context.Context) (within context.Context, end func(err
 	return c.Breaks.Within(ctx, answerTime, nats.ErrTimeout, func(err error) bool { return !violation(err) })
 }
 
-// requests implements await.Requests. It makes the message of a request, which
-// is used until it is called again.
-type requests struct {
-	*calls
-	put   func(i int) *nats.Msg
-	lost  error  // why none can be sent
-	reply string // what the subjects of answers begin with
-}
-
-func (r *requests) Send(call, i int) error {
-	if i == 0 {
-		r.lost, r.reply = r.ready(), r.prefix+strconv.Itoa(call)+"-"
-	}
-	if r.lost != nil {
-		return r.lost
-	}
-	m := r.put(i)
-	m.Reply = r.reply + strconv.Itoa(i)
-	return r.nc.PublishMsg(m)
-}
-
-func (r *requests) Concerned(i int, err error) bool { return concerns(err, r.put(i).Subject) }
-
-func (c *calls) ask(ctx context.Context, n int, put func(i int) *nats.Msg) []await.Answer[[]byte] {
-	return c.Ask(ctx, n, &requests{calls: c, put: put})
+// ask sends n requests and returns their answers. put publishes request i, to a
+// subject; what is said to reply answers it.
+func (c *calls) ask(ctx context.Context, n int, subject func(i int) string, put func(i int, reply string) error) []await.Answer[[]byte] {
+	return c.Ask(ctx, n, put, func(i int, err error) bool { return concerns(err, subject(i)) })
 }

@@ -13,7 +13,7 @@
 //	                   had received; of groups that are made
 //	replicas=1         of queues and groups that are made: 1, 3 or 5
 //	storage=file       or memory, of queues that are made
-//	retain_bytes=10GB  the most a partition takes, of queues that are made; default no limit
+//	retain_bytes=10GB  the most a queue takes, of queues that are made; default no limit
 //	retain_age=168h    how long messages are kept, of queues that are made; default for ever
 //	dedup=2m           for how long a message sent again is recognised, of queues that are made
 //	sync=always        says that the servers have sync_interval: always

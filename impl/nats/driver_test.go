@@ -2,6 +2,7 @@ package nats_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"math"
 	"os"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/openmessaging/openmessaging-go/internal/natsserver"
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
@@ -82,7 +84,7 @@ func TestOtherClients(t *testing.T) {
 	send(t, producer(t, ap), "q", "readable")
 
 	nc, js := native(t, address)
-	s, err := js.Stream(t.Context(), "oms~test~default~q~0")
+	s, err := js.Stream(t.Context(), "oms~test~default~q")
 	ok(t, err)
 	got, err := s.GetMsg(t.Context(), 2)
 	ok(t, err)
@@ -124,7 +126,7 @@ func TestRepeatedSendIsStoredOnce(t *testing.T) {
 	send(t, p, "q", "before")
 	_, js := native(t, natsserver.Address(s))
 	stored := func() uint64 {
-		stream, err := js.Stream(t.Context(), "oms~test~default~q~0")
+		stream, err := js.Stream(t.Context(), "oms~test~default~q")
 		ok(t, err)
 		return stream.CachedInfo().State.LastSeq
 	}
@@ -174,36 +176,89 @@ func TestG23_fencing(t *testing.T) {
 	}
 }
 
-// TestKeptMessagesAreGivenBack has two partitions answer a receiver that wants
-// one message: the other is given back soon, long before ack_wait is over.
+// TestKeptMessagesAreGivenBack has a message on its way when the receiver stops
+// waiting: it is given back soon, long before ack_wait is over.
 func TestKeptMessagesAreGivenBack(t *testing.T) {
 	t.Parallel()
 	address := natsserver.Address(start(t, nil))
-	ap := open(t, urlOf(address, "?sync=always&ack_wait=1h"))
-	createQueue(t, ap, "q", 2)
-	first, second := pull(t, ap, "q", om.WithLease(time.Hour)), pull(t, ap, "q", om.WithLease(time.Hour))
+	proxy := startProxy(t, address)
+	away, here := open(t, urlOf(proxy.address(), "?sync=always&ack_wait=1h")), open(t, urlOf(address, "?sync=always"))
+	createQueue(t, here, "q", 1)
+	first, second := pull(t, away, "q", om.WithLease(time.Hour)), pull(t, here, "q")
 	nc, js := native(t, address)
+	group := func() *jetstream.ConsumerInfo {
+		c, err := js.Consumer(t.Context(), "oms~test~default~q", "default")
+		ok(t, err)
+		return c.CachedInfo()
+	}
 	for range 3 {
+		ctx, cancel := context.WithCancel(t.Context())
 		got := make(chan error, 1)
 		go func() {
-			_, err := first.Receive(within(t, 30*time.Second))
+			_, err := first.Receive(ctx)
 			got <- err
 		}()
-		var waiting int
-		await(t, "the receiver waits at both partitions", func() bool {
-			waiting = 0
-			for _, s := range []string{"oms~test~default~q~0", "oms~test~default~q~1"} {
-				if c, err := js.Consumer(t.Context(), s, "default"); err == nil {
-					waiting += c.CachedInfo().NumWaiting
-				}
-			}
-			return waiting == 2
-		})
+		await(t, "the receiver waits", func() bool { return group().NumWaiting == 1 })
+		proxy.holdAnswers(true)
 		ok(t, nc.Publish("oms.test.default.q.0", nil))
-		ok(t, nc.Publish("oms.test.default.q.1", nil))
-		ok(t, <-got)
-		_, err := second.Receive(within(t, 30*time.Second))
+		await(t, "the message is on its way", func() bool { return group().NumAckPending == 1 })
+		cancel()
+		is(t, <-got, false, context.Canceled)
+		proxy.holdAnswers(false)
+		receive(t, second, 1)
+	}
+}
+
+// TestPartitionsShareASequence reads partitions whose offsets have gaps, and what
+// another client has sent to no partition.
+func TestPartitionsShareASequence(t *testing.T) {
+	address := natsserver.Address(start(t, nil))
+	ap := open(t, urlOf(address, "?sync=always"))
+	createQueue(t, ap, "q", 3)
+	p := producer(t, ap)
+	want := map[int32][]string{}
+	for i, partition := range []int32{0, 2, 2, 0, 0, 2} {
+		m := om.NewMessage("q", []byte(fmt.Sprint(i)))
+		m.Ext.Partition = om.Some(partition)
+		r, err := p.Send(t.Context(), m)
 		ok(t, err)
+		if r.Partition != partition || r.Offset != int64(i) {
+			t.Errorf("message %d lies in partition %d at %d", i, r.Partition, r.Offset)
+		}
+		want[partition] = append(want[partition], string(m.Body))
+	}
+	_, js := native(t, address)
+	_, err := js.Publish(t.Context(), "oms.test.default.q.elsewhere", []byte("6"))
+	ok(t, err)
+	ps, err := ap.Resources().Partitions(t.Context(), "q")
+	ok(t, err)
+	streams, err := ap.NewStreamConsumer(t.Context())
+	ok(t, err)
+	for i, info := range ps {
+		if info != (om.PartitionInfo{Queue: "default://q", Partition: int32(i), End: 7, Messages: int64(len(want[int32(i)]))}) {
+			t.Errorf("%+v", info)
+		}
+		cursor, err := streams.Open(t.Context(), "q", info.Partition, om.End())
+		ok(t, err)
+		var got []string
+		for d, err := range cursor.Backward(t.Context()) {
+			ok(t, err)
+			got = append([]string{string(d.Body)}, got...)
+		}
+		same(t, fmt.Sprintf("partition %d backward", i), got, want[info.Partition])
+	}
+	c := pull(t, ap, "q")
+	for i := range 7 { // in the order of all
+		d, err := c.Receive(within(t, 10*time.Second))
+		ok(t, err)
+		if string(d.Body) != fmt.Sprint(i) || (d.Partition == -1) != (i == 6) {
+			t.Errorf("message %d: %q of partition %d", i, d.Body, d.Partition)
+		}
+	}
+	groups, err := ap.Resources().Groups(t.Context(), "q")
+	ok(t, err)
+	if g := groups[0]; g.Lag != 7 || g.InFlight != 7 || len(g.Partitions) != 3 || g.Partitions[2] != (om.GroupPartition{Partition: 2, Lag: -1, InFlight: -1}) {
+		t.Errorf("%+v", g)
 	}
 }
 

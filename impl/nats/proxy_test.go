@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// proxy stands between client and server and can stall, hold back answers and
-// cut connections.
+// proxy stands between client and server and can stall, hold back answers, cut
+// connections, and change what the client sends.
 type proxy struct {
 	to     string
 	listen net.Listener
@@ -15,8 +15,9 @@ type proxy struct {
 
 	mu      sync.Mutex
 	turn    sync.Cond
-	stalled bool // nothing passes
-	held    bool // nothing passes to the client
+	stalled bool         // nothing passes
+	held    bool         // nothing passes to the client
+	rewrite func([]byte) // what passes to the server
 	conns   map[net.Conn]bool
 	closed  bool
 }
@@ -74,11 +75,20 @@ func (p *proxy) pass(to, from net.Conn, answers bool) {
 		for p.conns[from] && (p.stalled || p.held && answers) {
 			p.turn.Wait()
 		}
+		if p.rewrite != nil && !answers {
+			p.rewrite(b[:n])
+		}
 		p.mu.Unlock()
 		if _, werr := to.Write(b[:n]); err != nil || werr != nil {
 			return
 		}
 	}
+}
+
+func (p *proxy) change(rewrite func([]byte)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rewrite = rewrite
 }
 
 func (p *proxy) stall(on bool) {

@@ -5,14 +5,13 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/openmessaging/openmessaging-go/impl/chunk"
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 	"github.com/openmessaging/openmessaging-go/spi"
 	"github.com/openmessaging/openmessaging-go/spi/catalog"
@@ -27,43 +26,39 @@ const (
 	metaID         = "oms-id" // random: creating what is there already fails
 )
 
-// queue is what the driver knows of a queue. Its partitions are streams, the
-// first of which holds its configuration.
+// queue is what the driver knows of a queue. It is a stream, and its partitions
+// are subjects, so that they share one sequence.
 type queue struct {
 	om.QueueConfig
-	streams, subjects []string // of the partitions
-	host              string   // that leads the first stream
-	clustered         bool     // the streams may move between servers
-	turns             atomic.Uint32
+	jetstream.Stream
+	stream    string   // its name
+	subject   string   // all that it listens to
+	subjects  []string // of the partitions
+	host      string   // that leads it
+	clustered bool     // it may move between servers
+	batches   bool     // many messages go there in atomic batches
 }
 
-// streamName returns the name of a namespace's stream, which stays empty, or
-// with the name of a queue what the names of its streams begin with.
-func (c *conn) streamName(names ...string) string {
-	s := "oms~" + c.region
-	for _, n := range names {
-		s += "~" + spi.Token(n)
+func (q *queue) partitionOf(key string) int32 { return chunk.Partition(key, q.Partitions) }
+
+// place returns the name of the stream of a queue or of a namespace, which stays
+// empty, and the subject that it listens to.
+func (c *conn) place(e catalog.Entry) (stream, subject string) {
+	stream = "oms~" + c.region + "~" + spi.Token(e.Namespace)
+	if e.Queue == "" {
+		return stream, strings.ReplaceAll(stream, "~", ".")
 	}
-	return s
+	stream += "~" + spi.Token(e.Queue)
+	return stream, strings.ReplaceAll(stream, "~", ".") + ".*"
 }
 
-// subject is what a stream listens to.
-func subject(stream string) string { return strings.ReplaceAll(stream, "~", ".") }
-
-// newQueue reads the configuration in a queue's first stream.
-func (c *conn) newQueue(s *jetstream.StreamInfo) *queue {
+// entry reads what a stream says of its queue or namespace.
+func entry(s *jetstream.StreamInfo) catalog.Entry {
 	meta := s.Config.Metadata
 	n, _ := strconv.Atoi(meta[metaPartitions])
-	q := &queue{host: c.nc.ConnectedServerName()}
-	if s.Cluster != nil {
-		q.host, q.clustered = cmp.Or(s.Cluster.Leader, q.host), s.Cluster.Name != ""
-	}
-	q.QueueConfig = om.QueueConfig{Name: om.JoinQueueName(meta[metaNamespace], meta[metaQueue]), Partitions: max(n, 1), Description: s.Config.Description}
-	for i := range q.Partitions {
-		stream := c.streamName(meta[metaNamespace], meta[metaQueue]) + "~" + strconv.Itoa(i)
-		q.streams, q.subjects = append(q.streams, stream), append(q.subjects, subject(stream))
-	}
-	return q
+	e := catalog.Entry{Namespace: meta[metaNamespace], Queue: meta[metaQueue]}
+	e.QueueConfig = om.QueueConfig{Name: om.JoinQueueName(e.Namespace, e.Queue), Partitions: max(n, 1), Description: s.Config.Description}
+	return e
 }
 
 // known returns a queue as it was when it was last looked up.
@@ -74,161 +69,133 @@ func (c *conn) known(ctx context.Context, name string) (*queue, error) {
 	return c.lookUp(ctx, name)
 }
 
-// lookUp asks the server for a queue.
+// lookUp asks the server for a queue. Its CachedInfo tells how it is now.
 func (c *conn) lookUp(ctx context.Context, name string) (*queue, error) {
-	if err := c.calls.ready(); err != nil {
+	e, err := catalog.Queue("look up", name)
+	if err != nil {
 		return nil, err
 	}
-	namespace, short := om.SplitQueueName(name, om.DefaultNamespace)
-	ctx, end := c.calls.bound(ctx)
-	s, err := c.js.Stream(ctx, c.streamName(namespace, short)+"~0")
-	if err := end(err); err != nil {
-		c.queues.Delete(om.JoinQueueName(namespace, short))
+	s, err := c.find(ctx, e)
+	if err != nil {
+		c.queues.Delete(e.Name)
 		return nil, err
 	}
-	q := c.newQueue(s.CachedInfo())
+	info := s.CachedInfo()
+	q := &queue{QueueConfig: entry(info).QueueConfig, Stream: s, host: c.nc.ConnectedServerName()}
+	if info.Cluster != nil {
+		q.host, q.clustered = cmp.Or(info.Cluster.Leader, q.host), info.Cluster.Name != ""
+	}
+	q.batches = info.Config.AllowAtomicPublish && (info.Config.Replicas > 1 || c.synced && info.Config.Storage == jetstream.FileStorage)
+	q.stream, q.subject = c.place(e)
+	for i := range q.Partitions {
+		q.subjects = append(q.subjects, strings.TrimSuffix(q.subject, "*")+strconv.Itoa(i))
+	}
 	c.queues.Store(q.Name, q)
 	return q, nil
 }
 
-// stream asks the server for a partition's stream.
-func (c *conn) stream(ctx context.Context, q *queue, partition int32) (jetstream.Stream, error) {
-	ctx, end := c.calls.bound(ctx)
-	s, err := c.js.Stream(ctx, q.streams[partition])
-	err = end(err)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		c.queues.Delete(q.Name)
+// find asks the server for the stream of a queue or of a namespace.
+func (c *conn) find(ctx context.Context, e catalog.Entry) (jetstream.Stream, error) {
+	if err := c.calls.ready(); err != nil {
+		return nil, err
 	}
-	return s, err
+	stream, _ := c.place(e)
+	ctx, end := c.calls.bound(ctx)
+	s, err := c.js.Stream(ctx, stream)
+	return s, end(err)
 }
 
-// Make implements catalog.Store. A namespace is a stream that stays empty. The
-// first stream of a queue decides who makes it. Others that are there already
-// are what a queue left that was not deleted to its end.
+// Make implements catalog.Store.
 func (c *conn) Make(ctx context.Context, e catalog.Entry) error {
-	for i := range max(e.Partitions, 1) {
-		s := c.options.queue
-		s.Description, s.AllowDirect, s.Name = e.Description, true, c.streamName(e.Namespace)
-		s.Metadata = map[string]string{metaNamespace: e.Namespace, metaID: rand.Text()}
-		if e.Queue == "" {
-			s.Storage = jetstream.FileStorage
-		} else {
-			s.Name = c.streamName(e.Namespace, e.Queue) + "~" + strconv.Itoa(i)
-			s.Metadata[metaQueue], s.Metadata[metaPartitions] = e.Queue, strconv.Itoa(e.Partitions)
-		}
-		s.Subjects = []string{subject(s.Name)}
-		_, err := c.js.CreateStream(ctx, s)
-		if i > 0 && errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-			if err = c.js.DeleteStream(ctx, s.Name); err == nil {
-				_, err = c.js.CreateStream(ctx, s)
-			}
-		}
-		if err != nil {
-			for ; i > 0; i-- {
-				_ = c.js.DeleteStream(context.WithoutCancel(ctx), c.streamName(e.Namespace, e.Queue)+"~"+strconv.Itoa(i-1))
-			}
-			return err
-		}
+	if e.DeadLetterExpired {
+		return om.NewError(om.CodeUnsupported, "create queue", e.Name, "the driver has no dead-letter queues")
 	}
-	return nil
+	s := c.options.queue
+	s.Description, s.Metadata = e.Description, map[string]string{metaNamespace: e.Namespace, metaID: rand.Text()}
+	s.Subjects = make([]string, 1)
+	s.Name, s.Subjects[0] = c.place(e)
+	if e.Queue == "" {
+		s.Storage = jetstream.FileStorage
+	} else {
+		s.Metadata[metaQueue], s.Metadata[metaPartitions] = e.Queue, strconv.Itoa(e.Partitions)
+	}
+	_, err := c.js.CreateStream(ctx, s)
+	for try := 0; try < 20 && errors.Is(err, &jetstream.APIError{ErrorCode: 10049}); try++ { // a stream of that name is being removed
+		_, err = c.js.CreateStream(ctx, s)
+	}
+	return err
 }
 
 // Remove implements catalog.Store.
 func (c *conn) Remove(ctx context.Context, e catalog.Entry) error {
-	if e.Queue == "" {
-		return c.js.DeleteStream(ctx, c.streamName(e.Namespace))
-	}
-	q, err := c.lookUp(ctx, om.JoinQueueName(e.Namespace, e.Queue))
-	if err != nil {
-		return err
-	}
-	c.queues.Delete(q.Name)
-	for i, s := range q.streams {
-		if err := c.js.DeleteStream(ctx, s); err != nil && (i == 0 || !errors.Is(err, jetstream.ErrStreamNotFound)) {
-			return err
-		}
-	}
-	return nil
+	stream, _ := c.place(e)
+	c.queues.Delete(e.Name)
+	return c.js.DeleteStream(ctx, stream)
 }
 
 // Find implements catalog.Store.
 func (c *conn) Find(ctx context.Context, e catalog.Entry) (catalog.Entry, error) {
-	if e.Queue == "" {
-		_, err := c.js.Stream(ctx, c.streamName(e.Namespace))
+	s, err := c.find(ctx, e)
+	if err != nil {
 		return e, err
 	}
-	q, err := c.lookUp(ctx, om.JoinQueueName(e.Namespace, e.Queue))
-	if err == nil {
-		e.QueueConfig = q.QueueConfig
-	}
-	return e, err
+	return entry(s.CachedInfo()), nil
 }
 
 // List implements catalog.Store.
 func (c *conn) List(ctx context.Context, namespace string) (es []catalog.Entry, err error) {
-	filter := subject(c.streamName()) + ".*"
+	filter := "oms." + c.region + ".*"
 	if namespace != "" {
-		filter = subject(c.streamName(namespace)) + ".*.0"
+		_, filter = c.place(catalog.Entry{Namespace: namespace})
+		filter += ".*.*"
 	}
 	found := c.js.ListStreams(ctx, jetstream.WithStreamListSubject(filter))
 	for s := range found.Info() {
-		meta := s.Config.Metadata
-		es = append(es, catalog.Entry{Namespace: meta[metaNamespace], Queue: meta[metaQueue], QueueConfig: c.newQueue(s).QueueConfig})
+		es = append(es, entry(s))
 	}
 	return es, found.Err()
 }
 
-// A group is a durable consumer on each of a queue's streams.
+// A group is a durable consumer of a queue's stream.
 
-// join finds or makes the consumer of a group on a partition.
-func (c *conn) join(ctx context.Context, q *queue, partition int32, group string, start om.Position) (jetstream.Consumer, error) {
-	found, err := c.js.Consumer(ctx, q.streams[partition], spi.Token(group))
+// join finds or makes a group.
+func (c *conn) join(ctx context.Context, q *queue, group string, start om.Position) (jetstream.Consumer, error) {
+	found, err := q.Consumer(ctx, spi.Token(group))
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
-		var cfg jetstream.ConsumerConfig
-		if cfg, err = c.startAt(ctx, q, partition, start); err != nil {
+		var offset int64
+		if offset, err = c.resolve(ctx, q, q.subject, start); err != nil {
 			return nil, err
 		}
-		found, err = c.makeGroup(ctx, q, partition, group, cfg)
+		found, err = c.makeGroup(ctx, q, group, offset)
 		if errors.Is(err, jetstream.ErrConsumerExists) { // another has made it meanwhile
-			found, err = c.js.Consumer(ctx, q.streams[partition], spi.Token(group))
+			found, err = q.Consumer(ctx, spi.Token(group))
 		}
 	}
 	return found, err
 }
 
-// startAt returns where a consumer begins.
-func (c *conn) startAt(ctx context.Context, q *queue, partition int32, start om.Position) (jetstream.ConsumerConfig, error) {
-	if start.IsBegin() {
-		return jetstream.ConsumerConfig{}, nil
-	}
-	offset, err := c.Resolve(ctx, q.Name, partition, start)
-	return from(offset), err
-}
-
-func (c *conn) makeGroup(ctx context.Context, q *queue, partition int32, group string, cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+func (c *conn) makeGroup(ctx context.Context, q *queue, group string, offset int64) (jetstream.Consumer, error) {
+	cfg := from(offset) // by number: servers of a cluster may find different ones for a time
 	cfg.Durable, cfg.Metadata = spi.Token(group), map[string]string{metaGroup: group}
 	cfg.AckPolicy, cfg.AckWait, cfg.MaxDeliver, cfg.MaxAckPending = jetstream.AckExplicitPolicy, c.ackWait, -1, -1
-	return c.js.CreateConsumer(ctx, q.streams[partition], cfg)
+	return q.CreateConsumer(ctx, cfg)
 }
 
-// SeekGroup makes the group's consumers anew. A receiver of another process
-// that wants to receive meanwhile may be told that the group is not there.
+// SeekGroup makes the group's consumer anew. A receiver of another process that
+// wants to receive meanwhile may be told that the group is not there.
 func (c *conn) SeekGroup(ctx context.Context, queue, group string, p om.Position) error {
 	q, err := c.lookUp(ctx, queue)
 	if err := cmp.Or(err, spi.CheckName("seek group", "group", group)); err != nil {
 		return err
 	}
-	starts := make([]jetstream.ConsumerConfig, q.Partitions)
-	for i := range starts {
-		if starts[i], err = c.startAt(ctx, q, int32(i), p); err != nil {
-			return err
-		}
+	offset, err := c.resolve(ctx, q, q.subject, p)
+	if err != nil {
+		return err
 	}
 	c.moving.Lock()
 	defer c.moving.Unlock()
-	err = c.deleteGroup(ctx, q, group, false)
-	for i := 0; err == nil && i < len(starts); i++ {
-		_, err = c.makeGroup(ctx, q, int32(i), group, starts[i])
+	if err = c.deleteGroup(ctx, q, group); err == nil || errors.Is(err, jetstream.ErrConsumerNotFound) {
+		_, err = c.makeGroup(ctx, q, group, offset)
 	}
 	return err
 }
@@ -238,16 +205,14 @@ func (c *conn) DeleteGroup(ctx context.Context, queue, group string) error {
 	if err != nil {
 		return err
 	}
-	return c.deleteGroup(ctx, q, group, true)
+	return c.deleteGroup(ctx, q, group)
 }
 
-// deleteGroup deletes a group, which may have to be there, and makes its
-// receipts stale that this connection gave out.
-func (c *conn) deleteGroup(ctx context.Context, q *queue, group string, there bool) error {
-	for i, stream := range q.streams {
-		if err := c.js.DeleteConsumer(ctx, stream, spi.Token(group)); err != nil && (i == 0 && there || !errors.Is(err, jetstream.ErrConsumerNotFound)) {
-			return err
-		}
+// deleteGroup deletes a group and makes its receipts stale that this connection
+// gave out.
+func (c *conn) deleteGroup(ctx context.Context, q *queue, group string) error {
+	if err := q.DeleteConsumer(ctx, spi.Token(group)); err != nil {
+		return err
 	}
 	for x := range c.Owned() {
 		if r, ok := x.(*receiver); ok && r.q.Name == q.Name && r.cfg.Group == group {
@@ -258,40 +223,28 @@ func (c *conn) deleteGroup(ctx context.Context, q *queue, group string, there bo
 }
 
 // Groups tells what the server knows. It does not know how many receivers are
-// open, nor how often messages were delivered again: these stay 0.
-func (c *conn) Groups(ctx context.Context, queue string) ([]om.GroupInfo, error) {
+// open, nor how often messages were delivered again: these stay 0. It counts for
+// all partitions together.
+func (c *conn) Groups(ctx context.Context, queue string) (list []om.GroupInfo, err error) {
 	q, err := c.lookUp(ctx, queue)
 	if err != nil {
 		return nil, err
 	}
-	groups := make(map[string]om.GroupInfo)
-	for i := range q.streams {
-		s, err := c.stream(ctx, q, int32(i))
-		if err != nil {
-			return nil, err
+	found := q.ListConsumers(ctx)
+	for info := range found.Info() {
+		name, ours := info.Config.Metadata[metaGroup]
+		if !ours {
+			continue
 		}
-		found := s.ListConsumers(ctx)
-		for info := range found.Info() {
-			name, ours := info.Config.Metadata[metaGroup]
-			if !ours {
-				continue
-			}
-			g := groups[name]
-			p := om.GroupPartition{Partition: int32(i), Cursor: int64(info.AckFloor.Stream), InFlight: int64(info.NumAckPending)}
-			p.Lag = int64(info.NumPending) + p.InFlight
-			g.Queue, g.Group, g.Partitions = q.Name, name, append(g.Partitions, p)
-			g.Lag, g.InFlight = g.Lag+p.Lag, g.InFlight+p.InFlight
-			groups[name] = g
+		g := om.GroupInfo{Queue: q.Name, Group: name, InFlight: int64(info.NumAckPending)}
+		g.Lag = int64(info.NumPending) + g.InFlight
+		for i := range q.Partitions {
+			g.Partitions = append(g.Partitions, om.GroupPartition{Partition: int32(i), Cursor: int64(info.AckFloor.Stream), Lag: -1, InFlight: -1})
 		}
-		if err := found.Err(); err != nil {
-			return nil, err
-		}
+		list = append(list, g)
 	}
-	list := make([]om.GroupInfo, 0, len(groups))
-	for _, name := range slices.Sorted(maps.Keys(groups)) {
-		list = append(list, groups[name])
-	}
-	return list, nil
+	slices.SortFunc(list, func(a, b om.GroupInfo) int { return cmp.Compare(a.Group, b.Group) })
+	return list, found.Err()
 }
 
 // Partitions implements spi.Describer.
@@ -300,12 +253,14 @@ func (c *conn) Partitions(ctx context.Context, queue string) ([]om.PartitionInfo
 	if err != nil {
 		return nil, err
 	}
-	list := make([]om.PartitionInfo, len(q.streams))
+	info, err := q.Info(ctx, jetstream.WithSubjectFilter(q.subject))
+	if err != nil {
+		return nil, err
+	}
+	begin, end := ends(info)
+	list := make([]om.PartitionInfo, q.Partitions)
 	for i := range list {
-		list[i] = om.PartitionInfo{Queue: q.Name, Partition: int32(i)}
-		if list[i].Begin, list[i].End, err = c.ends(ctx, q, int32(i)); err != nil {
-			return nil, err
-		}
+		list[i] = om.PartitionInfo{Queue: q.Name, Partition: int32(i), Begin: begin, End: end, Messages: int64(info.State.Subjects[q.subjects[i]])}
 	}
 	return list, nil
 }

@@ -5,10 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -29,11 +28,12 @@ const waitTime = 4 * time.Second
 // for a later delivery: hence the Keeper.
 type receiver struct {
 	lease.Keeper[string]
-	c      *conn
-	q      *queue
-	cfg    spi.ReceiverConfig
-	turns  lease.Turns
-	rounds sync.WaitGroup // requests that messages may still come from
+	c    *conn
+	q    *queue
+	cfg  spi.ReceiverConfig
+	next string       // the subject to ask for messages
+	made atomic.Int64 // when the stream was made
+	mu   sync.Mutex   // held while it is found out why nothing comes
 }
 
 func (c *conn) NewReceiver(ctx context.Context, cfg spi.ReceiverConfig) (spi.Receiver, error) {
@@ -41,93 +41,78 @@ func (c *conn) NewReceiver(ctx context.Context, cfg spi.ReceiverConfig) (spi.Rec
 	if err := cmp.Or(err, spi.CheckName("bind", "group", cfg.Group)); err != nil {
 		return nil, err
 	}
-	wait := c.ackWait
-	for i := range q.streams {
-		consumer, err := c.join(ctx, q, int32(i), cfg.Group, cfg.Start)
-		if err != nil {
-			return nil, err
-		}
-		wait = min(wait, consumer.CachedInfo().Config.AckWait)
+	consumer, err := c.join(ctx, q, cfg.Group, cfg.Start)
+	if err != nil {
+		return nil, err
 	}
-	r := &receiver{c: c, q: q, cfg: cfg}
-	r.Init(r, lease.Config{Queue: cfg.Queue, Lease: cfg.Lease, Wait: wait})
+	r := &receiver{c: c, q: q, cfg: cfg, next: "$JS.API.CONSUMER.MSG.NEXT." + q.stream + "." + spi.Token(cfg.Group)}
+	r.made.Store(q.CachedInfo().Created.UnixNano())
+	r.Init(r, lease.Config{Queue: cfg.Queue, Lease: cfg.Lease, Wait: min(c.ackWait, consumer.CachedInfo().Config.AckWait)})
 	return r, c.Own(r)
 }
 
 func (r *receiver) Close(ctx context.Context) error {
 	r.c.Disown(r)
-	err := r.Keeper.Close(ctx)
-	_, late := spi.Bound(ctx, func() (any, error) { r.rounds.Wait(); return nil, nil }, func(any) {})
-	return cmp.Or(err, late)
+	return r.Keeper.Close(ctx)
 }
 
-// Fetch implements lease.System.
+// Fetch implements lease.System. The server sends what is there, or else waits
+// for the first messages, and says when there are no more. Messages that are on
+// their way when it returns arrive later.
 func (r *receiver) Fetch(ctx context.Context, limit int) error {
-	return r.turns.Fetch(r.q.Partitions, limit, func(partitions []int, limit int, wait bool) (bool, error) {
-		return r.ask(ctx, partitions, limit, wait)
-	})
-}
-
-// ask asks partitions for up to limit messages each. Messages that are on their
-// way when it returns arrive later.
-func (r *receiver) ask(ctx context.Context, partitions []int, limit int, wait bool) (came bool, err error) {
-	subjects := make([]string, len(partitions))
-	for i, p := range partitions {
-		subjects[i] = "$JS.API.CONSUMER.MSG.NEXT." + r.q.streams[p] + "." + spi.Token(r.cfg.Group)
-	}
-	within, end := r.c.calls.Breaks.Within(ctx, waitTime+answerTime, nats.ErrTimeout, func(err error) bool {
-		return slices.ContainsFunc(subjects, func(s string) bool { return concerns(err, s) })
-	})
-	round, inbox := lease.NewRound(partitions, limit, wait), r.c.nc.NewInbox()+"."
-	sub, err := r.c.nc.Subscribe(inbox+"*", func(n *nats.Msg) {
-		p, err := strconv.Atoi(n.Subject[strings.LastIndexByte(n.Subject, '.')+1:]) // of the stream's subject and the inbox alike
+	within, end := r.c.calls.Breaks.Within(ctx, waitTime+answerTime, nats.ErrTimeout, func(err error) bool { return concerns(err, r.next) })
+	over, left, inbox := make(chan error, 1), limit, r.c.nc.NewInbox()
+	sub, err := r.c.nc.Subscribe(inbox, func(n *nats.Msg) { // one at a time
+		var err error
 		switch status := n.Header.Get("Status"); {
-		case err != nil || p >= r.q.Partitions:
 		case n.Reply != "":
-			r.take(n, int32(p))
-			round.Came(p, 1, nil)
+			r.take(n)
+			if left--; left > 0 {
+				return
+			}
 		case status == "404" || status == "408": // no more
-			round.Came(p, 0, nil)
 		case status == "503":
-			round.Came(p, 0, nats.ErrNoResponders)
+			err = nats.ErrNoResponders
 		default:
-			round.Came(p, 0, errors.New("the server says "+n.Header.Get("Description")))
+			err = errors.New("the server says " + n.Header.Get("Description"))
+		}
+		select {
+		case over <- err:
+		default:
 		}
 	})
 	if err != nil {
-		return false, end(err)
+		return end(err)
 	}
-	r.rounds.Add(1)
-	sub.SetClosedHandler(func(string) { r.rounds.Done() })
+	r.Late.Add(1)
+	sub.SetClosedHandler(func(string) { r.Late.Done() })
 	_ = sub.SetPendingLimits(-1, -1)
-	request := fmt.Appendf(nil, `{"batch":%d,"no_wait":true}`, limit)
-	if wait {
-		request = fmt.Appendf(nil, `{"batch":%d,"expires":%d}`, limit, waitTime)
-	}
-	err = r.c.calls.ready()
-	for i := 0; err == nil && i < len(partitions); i++ {
-		err = r.c.nc.PublishRequest(subjects[i], inbox+strconv.Itoa(partitions[i]), request)
+	if err = r.c.calls.ready(); err == nil {
+		err = r.c.nc.PublishRequest(r.next, inbox, fmt.Appendf(nil, `{"batch":%d,"no_wait":true,"expires":%d}`, limit, waitTime))
 	}
 	if err == nil {
-		if came, err = round.Await(within); err != nil && within.Err() == nil {
-			err = r.why(ctx, err)
+		select {
+		case err = <-over:
+			_ = sub.Unsubscribe()
+			if err != nil {
+				err = r.why(ctx, err)
+			}
+			return end(err)
+		case <-within.Done():
+			err = within.Err()
 		}
 	}
-	if round.Done() {
-		_ = sub.Unsubscribe()
-	} else {
-		_ = sub.Drain()
-	}
-	return came, end(err)
+	_ = sub.Drain()
+	return end(err)
 }
 
 // take takes a message that has come.
-func (r *receiver) take(n *nats.Msg, p int32) {
+func (r *receiver) take(n *nats.Msg) {
 	meta, err := n.Metadata()
 	if err != nil {
 		return // not a delivery
 	}
-	got, err := r.q.unpack(r.cfg.Queue, p, meta.Sequence.Stream, meta.Timestamp, n.Header, n.Data)
+	got, err := r.q.unpack(r.cfg.Queue, n.Subject, meta.Sequence.Stream, meta.Timestamp, n.Header, n.Data)
 	if err != nil {
 		r.c.log.Error("a message cannot be read", "error", err)
 	}
@@ -135,31 +120,43 @@ func (r *receiver) take(n *nats.Msg, p int32) {
 	r.Arrive(n.Reply, got, err)
 }
 
-// why finds out why a partition does not answer: the queue or the group is gone,
-// of which the first stream decides, or else what the server said. It is nil
-// when the group was made anew.
+// why finds out why the server does not give messages: the queue or the group
+// is gone, or else what it said. It is nil when the group was made anew, which
+// the receiver does itself where the queue was deleted and made anew.
 func (r *receiver) why(ctx context.Context, said error) error {
+	made := r.made.Load()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.c.moving.RLock()
 	defer r.c.moving.RUnlock()
-	ctx, end := r.c.calls.bound(ctx)
-	_, err := r.c.js.Consumer(ctx, r.q.streams[0], spi.Token(r.cfg.Group))
+	if r.made.Load() != made { // another call has found out
+		return nil
+	}
+	within, end := r.c.calls.bound(ctx)
+	_, err := r.q.Consumer(within, spi.Token(r.cfg.Group))
 	err = end(err)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		r.c.queues.Delete(r.q.Name)
 	case errors.Is(err, jetstream.ErrConsumerNotFound):
 		r.Forget()
+		if q, lost := r.c.lookUp(ctx, r.cfg.Queue); lost == nil {
+			if now := q.CachedInfo().Created.UnixNano(); now != made {
+				r.made.Store(now)
+				_, err = r.c.join(ctx, q, r.cfg.Group, r.cfg.Start)
+			}
+		}
 	case err == nil && !strings.Contains(said.Error(), "Consumer Deleted"):
 		err = said
 	}
 	return err
 }
 
-// Tell implements lease.System. One server takes what is said of a partition in
-// the order in which one connection says it, so that the answer to the last of
-// a run stands for all. Of several servers each may have been the leader, so
-// that there every delivery is a run. A server that is started again remembers
-// only what was given back with a delay, so that it is 1 ns at least.
+// Tell implements lease.System. One server takes what is said of a consumer in
+// the order in which one connection says it, so that the answer to the last
+// stands for all. Of several servers each may have been the leader, so that
+// there everything is answered. A server that is started again remembers only
+// what was given back with a delay, so that it is 1 ns at least.
 func (r *receiver) Tell(ctx context.Context, what om.Action, ds []*lease.Delivery[string], delay time.Duration) []error {
 	say := []byte("+ACK")
 	switch what {
@@ -169,32 +166,28 @@ func (r *receiver) Tell(ctx context.Context, what om.Action, ds []*lease.Deliver
 		say = []byte("+WPI")
 	}
 	nc := r.c.nc
-	connects := nc.Stats().Reconnects
-	var lasts []int // the last of each run
-	for i, d := range ds {
-		if !r.q.clustered && i+1 < len(ds) && ds[i+1].Partition == d.Partition {
+	connects, asked := nc.Stats().Reconnects, ds
+	if !r.q.clustered {
+		asked = ds[len(ds)-1:]
+		for _, d := range ds[:len(ds)-1] {
 			_ = nc.Publish(d.Handle, say) // if this fails, so does the last
-		} else {
-			lasts = append(lasts, i)
 		}
 	}
-	answers := r.c.calls.ask(ctx, len(lasts), func(i int) *nats.Msg { return &nats.Msg{Subject: ds[lasts[i]].Handle, Data: say} })
-	lost := nc.Stats().Reconnects != connects // meanwhile, and some of a run may be too
-	why := sync.OnceValue(func() error { return r.why(ctx, nats.ErrNoResponders) })
-	errs := make([]error, 0, len(ds))
-	for i, a := range answers {
-		if errors.Is(a.Err, nats.ErrNoResponders) {
-			a.Err = why()
-		} else if a.Err == nil && lost {
-			a.Err = nats.ErrDisconnected
+	answers := r.c.calls.ask(ctx, len(asked), func(i int) string { return asked[i].Handle }, func(i int, reply string) error { return nc.PublishRequest(asked[i].Handle, reply, say) })
+	lost := nc.Stats().Reconnects != connects // meanwhile, and some that were said may be too
+	why := sync.OnceValue(func() error { return cmp.Or(r.why(ctx, nats.ErrNoResponders), error(jetstream.ErrConsumerNotFound)) })
+	errs := make([]error, len(ds))
+	for i, d := range ds {
+		err := answers[min(i, len(answers)-1)].Err
+		if errors.Is(err, nats.ErrNoResponders) {
+			err = why()
+		} else if err == nil && lost {
+			err = nats.ErrDisconnected
 		}
-		for len(errs) <= lasts[i] {
-			err := a.Err
-			if errors.Is(err, jetstream.ErrConsumerNotFound) {
-				err = lease.Stale(what.String(), r.cfg.Queue, ds[len(errs)])
-			}
-			errs = append(errs, err)
+		if errors.Is(err, jetstream.ErrConsumerNotFound) {
+			err = lease.Stale(what.String(), r.cfg.Queue, d)
 		}
+		errs[i] = err
 	}
 	return errs
 }

@@ -13,10 +13,10 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/openmessaging/openmessaging-go/impl/chunk"
 	"github.com/openmessaging/openmessaging-go/impl/envelope"
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 	"github.com/openmessaging/openmessaging-go/spi"
+	"github.com/openmessaging/openmessaging-go/spi/sends"
 )
 
 // sender implements spi.Sender.
@@ -45,84 +45,103 @@ func (s *sender) Send(ctx context.Context, ms []*om.Message) ([]spi.Outcome, err
 	if err := s.Begin(ctx, "send", ""); err != nil {
 		return nil, err
 	}
-	outs := make([]spi.Outcome, len(ms))
-	queues := make([]*queue, len(ms))
-	sent := make([]int, 0, len(ms)) // places of the messages that are not refused
-	var turn uint32                 // of messages without a partition of their own
-	for i, m := range ms {
-		var err error
-		if i > 0 && queues[i-1] != nil && m.Destination == ms[i-1].Destination {
-			queues[i] = queues[i-1]
-		} else {
-			if queues[i], err = s.c.known(ctx, m.Destination); err == nil {
-				turn = queues[i].turns.Add(1)
+	find := func(name string) (*queue, error) { return s.c.known(ctx, name) }
+	call := sends.Admit(ms, find, func(m *om.Message, q *queue, o *spi.Outcome) error {
+		if err := limits.Admit("send", m, s.c.capabilities, q.Partitions); err != nil {
+			return err
+		}
+		if o.MessageID = m.MessageID; m.MessageID == "" { // else it is sent again
+			o.MessageID = s.next()
+		}
+		o.Partition = sends.Partition(m, q.partitionOf, func() int32 { return q.partitionOf(o.MessageID) }) // the same one when it is sent again
+		return nil
+	})
+	call.Send(minBatch, maxBatch, func(q *queue) bool { return q.batches }, func(groups [][]int) []int { return s.send(ctx, call, groups) })
+	return call.Outcomes, nil
+}
+
+// next returns an id that was not used before.
+func (s *sender) next() string { return s.id + strconv.FormatUint(s.last.Add(1), 36) }
+
+// The server takes at most maxBatch messages in an atomic batch. It makes and
+// removes files for each: for fewer than minBatch messages that takes longer
+// than to sync every one of them.
+const (
+	minBatch = 24
+	maxBatch = 1000
+)
+
+// send sends groups of messages at once. It returns the messages of batches that
+// were refused. To send these again one by one is right whatever became of their
+// batch: the server knows their ids.
+func (s *sender) send(ctx context.Context, call *sends.Call[*queue], groups [][]int) (refused []int) {
+	m := &nats.Msg{Header: nats.Header{}}
+	subject := func(i int) string { return call.Queues[i].subjects[call.Outcomes[i].Partition] }
+	asked := func(g int) string { return subject(groups[g][len(groups[g])-1]) }
+	answers := s.c.calls.ask(ctx, len(groups), asked, func(g int, reply string) (err error) {
+		places, batch, commit := groups[g], len(groups[g]) > 1, ""
+		if batch {
+			s.c.batch.Lock() // so that the server has one of this connection open at most
+			defer s.c.batch.Unlock()
+			envelope.Put(m.Header, "Nats-Batch-Id", s.next())
+			defer clear(m.Header)
+		}
+		for k, i := range places {
+			if m.Reply = ""; k == len(places)-1 {
+				m.Reply, commit = reply, "1"
 			}
+			if batch {
+				envelope.Put(m.Header, "Nats-Batch-Sequence", strconv.Itoa(k+1))
+				envelope.Put(m.Header, "Nats-Batch-Commit", commit)
+			}
+			envelope.Put(m.Header, nats.MsgIdHdr, call.Outcomes[i].MessageID)
+			m.Data, m.Subject = envelope.Pack(call.Messages[i], m.Header), subject(i)
+			err = cmp.Or(err, s.c.nc.PublishMsg(m)) // the server refuses a batch with a gap
 		}
-		if err == nil {
-			err = limits.Admit("send", m, s.c.capabilities, queues[i].Partitions)
-		}
-		if outs[i].Err = err; err != nil {
-			continue
-		}
-		outs[i].Partition = partitionOf(m, queues[i].Partitions, turn)
-		if outs[i].MessageID = m.MessageID; m.MessageID == "" { // else sent again
-			outs[i].MessageID = s.id + strconv.FormatUint(s.last.Add(1), 36)
-		}
-		sent = append(sent, i)
-	}
-	id := []string{""}
-	packed := &nats.Msg{Header: nats.Header{nats.MsgIdHdr: id}}
-	answers := s.c.calls.ask(ctx, len(sent), func(k int) *nats.Msg {
-		i := sent[k]
-		id[0] = outs[i].MessageID
-		packed.Data, packed.Subject = envelope.Pack(ms[i], packed.Header), queues[i].subjects[outs[i].Partition]
-		return packed
+		return err
 	})
 	gone := make(map[*queue]error) // why nobody took a queue's messages
-	for k, a := range answers {
-		o, q := &outs[sent[k]], queues[sent[k]]
+	for g, a := range answers {
+		places, q := groups[g], call.Queues[groups[g][0]]
+		got, err := ack{}, a.Err
+		if err == nil {
+			got, err = readAck(a.Value)
+		}
 		switch {
-		case errors.Is(a.Err, nats.ErrNoResponders): // the queue is gone, or has no leader at present
+		case errors.Is(err, nats.ErrNoResponders): // the queue is gone, or has no leader at present
 			if _, asked := gone[q]; !asked {
 				_, gone[q] = s.c.lookUp(ctx, q.Name)
 			}
-			o.Err = cmp.Or(gone[q], a.Err)
-		case a.Err != nil:
-			o.Err = a.Err
-		default:
-			var seq uint64
-			seq, o.Err = sequenceOf(a.Value)
-			o.Offset = int64(seq) - 1
+			err = cmp.Or(gone[q], err)
+		case len(places) > 1 && (a.Err == nil && got.Count != len(places) || errors.Is(err, nats.ErrMaxPayload) || violation(err)):
+			s.c.queues.Delete(q.Name) // its stream may have been changed
+			refused = append(refused, places...)
+			continue
+		}
+		for k, i := range places {
+			call.Outcomes[i].Err, call.Outcomes[i].Offset = err, int64(got.Seq)-int64(len(places)-k)
 		}
 	}
-	return outs, nil
+	return refused
 }
 
-// partitionOf returns the partition that a message asks for, the one of its
-// key, or else that of the call.
-func partitionOf(m *om.Message, partitions int, turn uint32) int32 {
-	if n, asked := m.Ext.Partition.Get(); asked {
-		return n
-	}
-	if m.Ext.MessageKey != "" {
-		return chunk.Partition(m.Ext.MessageKey, partitions)
-	}
-	return int32(turn % uint32(partitions))
+// ack is what the server answers. A batch has the sequence number of its last
+// message, and as a Count how many it has.
+type ack struct {
+	Seq   uint64
+	Count int
+	Error *jetstream.APIError
 }
 
-// sequenceOf reads the server's answer to a message, as a rule {"stream":"S","seq":1}.
-func sequenceOf(data []byte) (uint64, error) {
-	if _, seq, ok := bytes.Cut(data, []byte(`,"seq":`)); ok && !bytes.Contains(data, []byte(`"error"`)) {
-		if n, err := strconv.ParseUint(string(bytes.TrimSuffix(seq, []byte("}"))), 10, 64); err == nil {
-			return n, nil
+// readAck reads an answer, as a rule {"stream":"S","seq":1}.
+func readAck(data []byte) (a ack, err error) {
+	if _, seq, ok := bytes.Cut(data, []byte(`,"seq":`)); ok {
+		if a.Seq, err = strconv.ParseUint(string(bytes.TrimSuffix(seq, []byte("}"))), 10, 64); err == nil && a.Seq > 0 {
+			return a, nil
 		}
 	}
-	var ack struct {
-		Seq   uint64              `json:"seq"`
-		Error *jetstream.APIError `json:"error"`
+	if err = json.Unmarshal(data, &a); err == nil && a.Error != nil {
+		err = a.Error
 	}
-	if err := json.Unmarshal(data, &ack); err != nil || ack.Error == nil {
-		return ack.Seq, err
-	}
-	return 0, ack.Error
+	return a, err
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -16,14 +17,9 @@ import (
 
 // The sequence numbers of a stream begin with 1, offsets with 0.
 
-// ends returns the offsets between which a partition's messages lie.
-func (c *conn) ends(ctx context.Context, q *queue, partition int32) (begin, end int64, err error) {
-	s, err := c.stream(ctx, q, partition)
-	if err != nil {
-		return 0, 0, err
-	}
-	state := s.CachedInfo().State
-	return int64(max(state.FirstSeq, 1)) - 1, int64(state.LastSeq), nil
+// ends returns the offsets between which a queue's messages lie.
+func ends(s *jetstream.StreamInfo) (begin, end int64) {
+	return int64(max(s.State.FirstSeq, 1)) - 1, int64(s.State.LastSeq)
 }
 
 func (c *conn) Resolve(ctx context.Context, queue string, partition int32, p om.Position) (int64, error) {
@@ -31,22 +27,28 @@ func (c *conn) Resolve(ctx context.Context, queue string, partition int32, p om.
 	if err != nil {
 		return 0, err
 	}
-	begin, end, err := c.ends(ctx, q, partition)
+	return c.resolve(ctx, q, q.subjects[partition], p)
+}
+
+// resolve returns the offset that a position stands for among the messages with
+// a subject.
+func (c *conn) resolve(ctx context.Context, q *queue, subject string, p om.Position) (int64, error) {
+	q, err := c.lookUp(ctx, q.Name)
 	if err != nil {
 		return 0, err
 	}
-	offset, _ := p.Offset()
+	begin, end := ends(q.CachedInfo())
+	offset, fixed := p.Offset()
 	if t, ok := p.Time(); ok {
-		t, offset = t.Truncate(time.Millisecond), end
-		got, err := c.read(ctx, q, partition, 1, 0, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &t, HeadersOnly: true})
-		if err != nil {
+		t = t.Truncate(time.Millisecond)
+		got, err := c.read(ctx, q, subject, 1, 0, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &t})
+		if len(got) > 0 {
+			return got[0].Offset, nil
+		} else if err != nil {
 			return 0, err
 		}
-		for _, m := range got {
-			offset = int64(m.meta.Sequence.Stream) - 1
-		}
 	}
-	if p.IsEnd() {
+	if !fixed && !p.IsBegin() {
 		offset = end
 	}
 	return min(max(offset, begin), end), nil
@@ -70,80 +72,72 @@ func (c *conn) ReadAt(ctx context.Context, queue string, partition int32, offset
 	if err != nil {
 		return nil, err
 	}
-	got, err := c.read(ctx, q, partition, limit, 0, from(offset))
-	if err != nil {
-		return nil, err
-	}
-	out := make([]spi.Received, len(got))
-	for i, m := range got {
-		if out[i], err = q.unpack(queue, partition, m.meta.Sequence.Stream, m.meta.Timestamp, m.Headers(), m.Data()); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
+	return c.read(ctx, q, q.subjects[partition], limit, 0, from(offset))
 }
 
 func (c *conn) Await(ctx context.Context, queue string, partition int32, offset int64) error {
 	q, err := c.partition(ctx, "read", queue, partition)
 	for err == nil {
-		cfg := from(offset)
-		cfg.HeadersOnly = true
-		var got []found
-		if got, err = c.read(ctx, q, partition, 1, waitTime/2, cfg); len(got) > 0 {
+		var got []spi.Received
+		if got, err = c.read(ctx, q, q.subjects[partition], 1, waitTime/2, from(offset)); len(got) > 0 {
 			return nil
 		}
 	}
 	return err
 }
 
-// found is a message that was read.
-type found struct {
-	jetstream.Msg
-	meta *jetstream.MsgMetadata
-}
-
-// read reads up to limit messages by a consumer that ends with it: those that
-// are there, or else those that come within wait.
-func (c *conn) read(ctx context.Context, q *queue, partition int32, limit int, wait time.Duration, cfg jetstream.ConsumerConfig) (got []found, err error) {
+// read reads up to limit messages with a subject by a consumer that ends with
+// it: those that are there, or else those that come within wait. One that cannot
+// be read is among them, and its error is returned too.
+func (c *conn) read(ctx context.Context, q *queue, subject string, limit int, wait time.Duration, cfg jetstream.ConsumerConfig) (got []spi.Received, err error) {
 	ctx, end := c.calls.bound(ctx)
 	defer func() { err = end(err) }()
-	cfg.AckPolicy, cfg.MemoryStorage, cfg.Replicas, cfg.InactiveThreshold = jetstream.AckNonePolicy, true, 1, 2*waitTime
-	consumer, err := c.js.CreateConsumer(ctx, q.streams[partition], cfg)
+	cfg.FilterSubject, cfg.AckPolicy = subject, jetstream.AckNonePolicy
+	cfg.MemoryStorage, cfg.Replicas, cfg.InactiveThreshold = true, 1, 2*waitTime
+	consumer, err := q.CreateConsumer(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		_ = c.js.DeleteConsumer(context.WithoutCancel(ctx), q.streams[partition], consumer.CachedInfo().Name)
-	}()
-	within, pending := ctx, consumer.CachedInfo().NumPending
-	if pending == 0 {
-		var cancel context.CancelFunc
-		within, cancel = context.WithTimeout(ctx, wait)
-		defer cancel()
+	defer func() { _ = q.DeleteConsumer(context.WithoutCancel(ctx), consumer.CachedInfo().Name) }()
+	pending := consumer.CachedInfo().NumPending
+	if pending > 0 {
+		wait = answerTime
+	} else if wait == 0 {
+		return nil, nil
 	}
+	within, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
 	batch, err := consumer.Fetch(int(min(uint64(limit), max(pending, 1))), jetstream.FetchContext(within))
-	if err == nil {
-		for m := range batch.Messages() {
-			meta, _ := m.Metadata()
-			got = append(got, found{m, meta})
-		}
-		err = batch.Error()
+	if err != nil {
+		return nil, err
 	}
-	if len(got) > 0 || pending == 0 && within.Err() != nil && ctx.Err() == nil {
-		err = nil
+	var bad error
+	for m := range batch.Messages() {
+		meta, _ := m.Metadata()
+		r, err := q.unpack(q.Name, m.Subject(), meta.Sequence.Stream, meta.Timestamp, m.Headers(), m.Data())
+		got, bad = append(got, r), cmp.Or(bad, err)
+	}
+	if err = batch.Error(); len(got) > 0 || pending == 0 && within.Err() != nil && ctx.Err() == nil {
+		err = bad
 	}
 	return got, err
 }
 
-// unpack returns a message of a queue that is named as the caller does.
-func (q *queue) unpack(name string, partition int32, seq uint64, stored time.Time, h nats.Header, body []byte) (spi.Received, error) {
+// unpack returns a message of a queue that is named as the caller does. One that
+// another client has sent to a subject of its own is of no partition.
+func (q *queue) unpack(name, subject string, seq uint64, stored time.Time, h nats.Header, body []byte) (spi.Received, error) {
+	r := spi.Received{Message: new(om.Message), Partition: -1, Offset: int64(seq) - 1}
+	m := r.Message
+	if n, err := strconv.ParseInt(subject[strings.LastIndexByte(subject, '.')+1:], 10, 32); err == nil {
+		r.Partition = int32(n)
+		m.Ext.Partition = om.Some(r.Partition)
+	}
 	stored = stored.UTC().Truncate(time.Millisecond)
-	m := new(om.Message)
-	m.Destination, m.MessageID = name, cmp.Or(h.Get(nats.MsgIdHdr), q.streams[partition]+":"+strconv.FormatUint(seq, 10))
-	m.Ext.Partition, m.Ext.StoredAt, m.Ext.StoreHost = om.Some(partition), stored, q.host
+	m.Destination, m.MessageID = name, cmp.Or(h.Get(nats.MsgIdHdr), q.stream+":"+strconv.FormatUint(seq, 10))
+	m.Ext.StoredAt, m.Ext.StoreHost = stored, q.host
 	err := envelope.Unpack(m, h, body, stored, q.host, "Nats-")
 	if err != nil {
-		err = om.NewError(om.CodeStorageCorrupt, "receive", name, "partition %d, offset %d: %w", partition, seq-1, err)
+		err = om.NewError(om.CodeStorageCorrupt, "receive", name, "partition %d, offset %d: %w", r.Partition, r.Offset, err)
 	}
-	return spi.Received{Message: m, Partition: partition, Offset: int64(seq) - 1}, err
+	return r, err
 }

@@ -141,21 +141,24 @@ func call[Q, R any](c *conn, ctx context.Context, op, resource string, f func(co
 }
 
 // As gives the gRPC connection to who asks for it.
-func (c *conn) As(target any) bool {
-	cc, ok := target.(*grpc.ClientConnInterface)
-	if ok {
-		*cc = c.cc
-	}
-	return ok
-}
+func (c *conn) As(target any) bool { return spi.Give[grpc.ClientConnInterface](target, c.cc) }
 
 func (c *conn) Capabilities() om.Capabilities { return slices.Clone(c.capabilities) }
 
-func (c *conn) NewSender(ctx context.Context, _ spi.SenderConfig) (spi.Sender, error) {
+func (c *conn) NewSender(ctx context.Context, cfg spi.SenderConfig) (spi.Sender, error) {
 	if err := c.begin(ctx, "new sender", ""); err != nil {
 		return nil, err
 	}
-	return newSender(c), nil
+	s := newSender(c)
+	if s.producerID = cfg.ProducerID; s.producerID != "" {
+		r, err := call(c, ctx, "open producer", s.producerID, c.messaging.OpenProducer, &wirepb.OpenProducerRequest{ProducerId: text(s.producerID)})
+		if err != nil {
+			return nil, err
+		}
+		s.epoch = r.GetEpoch()
+	}
+	s.answers(cfg)
+	return s, nil
 }
 
 func (c *conn) NewReceiver(ctx context.Context, cfg spi.ReceiverConfig) (spi.Receiver, error) {
@@ -208,25 +211,35 @@ func (c *conn) queue(ctx context.Context, name string) (batch.Queue, error) {
 	if q != nil {
 		return q, nil
 	}
-	r, err := call(c, ctx, "send", name, c.resources.GetQueue, &wirepb.GetQueueRequest{Queue: text(name)})
-	if err != nil {
-		var e *om.Error
-		if errors.As(err, &e) {
-			told := *e
-			told.Op = "send"
-			err = &told
+	q = &queue{name: name, partitions: 1}
+	if !om.IsReplyQueue(name) { // which has one
+		r, err := call(c, ctx, "send", name, c.resources.GetQueue, &wirepb.GetQueueRequest{Queue: text(name)})
+		if err != nil {
+			var e *om.Error
+			if errors.As(err, &e) {
+				told := *e
+				told.Op = "send"
+				err = &told
+			}
+			return nil, err
 		}
-		return nil, err
+		q.partitions = max(1, int(r.GetQueue().GetPartitions()))
 	}
-	q = &queue{name: name, partitions: max(1, int(r.GetQueue().GetPartitions()))}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if known := c.queues[name]; known != nil {
 		return known, nil
 	}
+	if len(c.queues) >= maxKnown {
+		maps.DeleteFunc(c.queues, func(name string, _ *queue) bool { return om.IsReplyQueue(name) })
+	}
 	c.queues[name] = q
 	return q, nil
 }
+
+// maxKnown is how many queues are remembered before reply queues, which come and
+// go, are forgotten.
+const maxKnown = 4096
 
 // forget has a queue asked for again: what is known of it is wrong.
 func (c *conn) forget(q *queue) {

@@ -109,6 +109,7 @@ func (c *conn) greet(ctx context.Context, url string) error {
 // known are the capabilities that this driver can pass on.
 var known = om.Capabilities{
 	om.CapPersistent, om.CapAuth,
-	om.CapAdmin, om.CapBroadcast, om.CapCancelDelay, om.CapCompression, om.CapDeadLetter, om.CapDelay, om.CapDeliveryCount, om.CapExpire, om.CapExtIDs, om.CapFilter, om.CapLease, om.CapLimits, om.CapMetadata,
-	om.CapNack, om.CapNested, om.CapOrderKey, om.CapPartitions, om.CapPriority, om.CapQoS1, om.CapQoS2, om.CapRouting, om.CapSeek, om.CapStoreInfo, om.CapStream,
+	om.CapAddPartitions, om.CapAdmin, om.CapAssigned, om.CapBroadcast, om.CapCancelDelay, om.CapCompression, om.CapDeadLetter, om.CapDeduplication, om.CapDelay, om.CapDeliveryCount, om.CapExpire, om.CapExtIDs, om.CapFencing, om.CapFilter, om.CapFind, om.CapGroupConfig, om.CapLease, om.CapLimits, om.CapMetadata,
+	om.CapNack, om.CapNested, om.CapOrderKey, om.CapPartitions, om.CapPriority, om.CapQoS1, om.CapQoS2, om.CapRedrive, om.CapRequestReply, om.CapRouting, om.CapSeek, om.CapStats, om.CapStoreInfo, om.CapStream,
+	om.CapTransacted, om.CapTransaction,
 }

@@ -30,6 +30,7 @@ type link struct {
 	last    uint64 // number of the last poll or settle
 	polls   map[uint64]*poll
 	settles map[uint64]chan *wirepb.Settled
+	beats   map[uint64]chan *wirepb.Membership
 	open    int           // polls that are not dealt with
 	quiet   chan struct{} // set by close; closed when open is zero
 }
@@ -40,7 +41,7 @@ func openLink(ctx context.Context, r *receiver) (*link, error) {
 	stop := context.AfterFunc(ctx, cancel) // while it is opened
 	l := &link{
 		r: r, cancel: cancel, broken: make(chan struct{}), work: make(chan struct{}, 1),
-		polls: make(map[uint64]*poll), settles: make(map[uint64]chan *wirepb.Settled),
+		polls: make(map[uint64]*poll), settles: make(map[uint64]chan *wirepb.Settled), beats: make(map[uint64]chan *wirepb.Membership),
 	}
 	before := r.conn.secrets.before()
 	err := l.subscribe(life)
@@ -66,7 +67,7 @@ func (l *link) subscribe(ctx context.Context) (err error) {
 		return err
 	}
 	cfg := l.r.cfg
-	q := &wirepb.Subscribe{Queue: text(cfg.Queue), Group: text(cfg.Group), Start: cfg.Start.String(), Filter: filter(cfg.Filter), Lease: wire.Millis(cfg.Lease)}
+	q := &wirepb.Subscribe{Queue: text(cfg.Queue), Group: text(cfg.Group), Start: cfg.Start.String(), Filter: filter(cfg.Filter), Lease: wire.Millis(cfg.Lease), Member: member(cfg.Member)}
 	err = l.stream.Send(&wirepb.ReceiveRequest{Request: &wirepb.ReceiveRequest_Subscribe{Subscribe: q}})
 	if err != nil && err != io.EOF { // Recv tells what ended the stream
 		return err
@@ -139,6 +140,13 @@ func (l *link) read() {
 			if c := l.settles[v.Settled.GetSettle()]; c != nil {
 				delete(l.settles, v.Settled.GetSettle())
 				c <- v.Settled
+			}
+			l.mu.Unlock()
+		case *wirepb.ReceiveResponse_Membership:
+			l.mu.Lock()
+			if c := l.beats[v.Membership.GetHeartbeat()]; c != nil {
+				delete(l.beats, v.Membership.GetHeartbeat())
+				c <- v.Membership
 			}
 			l.mu.Unlock()
 		}

@@ -13,16 +13,19 @@ import (
 	"github.com/openmessaging/openmessaging-go/spi"
 )
 
-// receiver implements spi.Receiver, spi.Nacker, spi.Leaser and spi.DeadLetterer. It lives on a
-// stream; when that breaks, the next call opens another.
+// receiver implements spi.Receiver, spi.Nacker, spi.Leaser, spi.DeadLetterer and
+// spi.Assignee. It lives on a stream; when that breaks, the next call opens another.
 type receiver struct {
 	conn    *conn
 	cfg     spi.ReceiverConfig
 	opening chan struct{} // held while a stream is opened
 	polls   chan struct{} // has room for half of the polls that the server allows; the rest may be unclaimed
 
+	member membership
+
 	mu        sync.Mutex
 	link      *link // nil without a stream
+	fenced    error // another member has its id
 	unclaimed unclaimed
 	ended     bool
 	closing   chan struct{} // closed when Close begins
@@ -32,7 +35,7 @@ type receiver struct {
 func newReceiver(c *conn, cfg spi.ReceiverConfig) *receiver {
 	return &receiver{
 		conn: c, cfg: cfg, opening: make(chan struct{}, 1), polls: make(chan struct{}, max(1, c.limits.GetMaxPolls()/2)),
-		closing: make(chan struct{}), closed: make(chan struct{}),
+		closing: make(chan struct{}), closed: make(chan struct{}), member: membership{Member: batch.NewMember(cfg.Member)},
 	}
 }
 
@@ -44,7 +47,9 @@ func (r *receiver) begin(ctx context.Context, op string) error {
 	case <-r.closing:
 		return r.errClosed(op)
 	default:
-		return nil
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.fenced
 	}
 }
 
@@ -112,7 +117,7 @@ func (r *receiver) Receive(ctx context.Context, limit int) ([]spi.Received, erro
 		}
 		a, err := p.wait(ctx)
 		if err == nil {
-			err = wire.FromError(a.batch.GetError())
+			err = r.fence(wire.FromError(a.batch.GetError()))
 		}
 		if err != nil {
 			return nil, err
@@ -183,7 +188,7 @@ func (r *receiver) settle(ctx context.Context, op string, q *wirepb.Settle, rece
 		q.Ranges = travelling(ranges)
 		a, err := l.settle(ctx, op, q)
 		if err == nil {
-			err = wire.FromError(a.GetError())
+			err = r.fence(wire.FromError(a.GetError()))
 		}
 		if err != nil || len(a.GetErrors()) == 0 {
 			return nil, err

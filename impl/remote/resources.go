@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"math"
 	"slices"
 	"time"
 
@@ -40,6 +41,14 @@ func (c *conn) CreateQueue(ctx context.Context, q om.QueueConfig) error {
 
 func (c *conn) DeleteQueue(ctx context.Context, name string) error {
 	_, err := call(c, ctx, "delete queue", name, c.resources.DeleteQueue, &wirepb.DeleteQueueRequest{Queue: text(name)})
+	return err
+}
+
+func (c *conn) AddPartitions(ctx context.Context, queue string, total int) error {
+	_, err := call(c, ctx, "add partitions", queue, c.resources.AddPartitions, &wirepb.AddPartitionsRequest{Queue: text(queue), Total: int32(min(total, math.MaxInt32))})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.queues, queue)
 	return err
 }
 
@@ -91,6 +100,36 @@ func (c *conn) Groups(ctx context.Context, queue string) (out []om.GroupInfo, er
 	}
 }
 
+func (c *conn) Stats(ctx context.Context, namespace string, queues []string) (out []om.QueueStats, err error) {
+	names := make([]string, len(queues))
+	for i, q := range queues {
+		names[i] = text(q)
+	}
+	for page := ""; ; {
+		r, err := call(c, ctx, "read statistics", namespace, c.resources.GetStats, &wirepb.GetStatsRequest{Namespace: text(namespace), Queues: names, Page: page})
+		if err != nil {
+			return nil, err
+		}
+		for _, q := range r.GetQueues() {
+			out = append(out, wire.FromStats(q))
+		}
+		if page = r.GetNextPage(); page == "" {
+			return out, nil
+		}
+	}
+}
+
+func (c *conn) FindMessages(ctx context.Context, queue string, q om.MessageQuery) ([]spi.Received, string, error) {
+	w := wire.Find(text(queue), q)
+	w.DeadFor, w.Id, w.Key, w.After = text(w.DeadFor), text(w.Id), text(w.Key), text(w.After)
+	r, err := call(c, ctx, "find", queue, c.resources.FindMessages, w)
+	if err != nil {
+		return nil, "", err
+	}
+	found, err := c.decode(r.GetSpans(), q.Where(queue), time.Time{})
+	return found, r.GetNext(), err
+}
+
 func (c *conn) SeekGroup(ctx context.Context, queue, group string, p om.Position) error {
 	c.dropUnclaimed(ctx)
 	_, err := call(c, ctx, "seek", queue, c.resources.SeekGroup, &wirepb.SeekGroupRequest{Queue: text(queue), Group: text(group), Position: p.String()})
@@ -114,6 +153,29 @@ func (c *conn) ReadAt(ctx context.Context, queue string, partition int32, offset
 func (c *conn) Await(ctx context.Context, queue string, partition int32, offset int64) error {
 	_, err := call(c, ctx, "read", queue, c.messaging.Await, &wirepb.AwaitRequest{Queue: text(queue), Partition: partition, Offset: offset})
 	return err
+}
+
+func (c *conn) ConfigureGroup(ctx context.Context, queue, group string, g om.GroupConfig) error {
+	_, err := call(c, ctx, "configure group", queue, c.resources.ConfigureGroup, &wirepb.ConfigureGroupRequest{Queue: text(queue), Group: text(group), Config: wire.GroupConfig(g)})
+	return err
+}
+
+func (c *conn) Group(ctx context.Context, queue, group string) (om.GroupConfig, error) {
+	r, err := call(c, ctx, "describe group", queue, c.resources.GetGroup, &wirepb.GetGroupRequest{Queue: text(queue), Group: text(group)})
+	return wire.FromGroupConfig(r.GetConfig()), err
+}
+
+func (c *conn) Redrive(ctx context.Context, queue, group string, r om.Redrive) ([]om.Redriven, error) {
+	q := wire.Redrive(text(queue), text(group), r)
+	q.Filter, q.Ids = filter(r.Filter), slices.Clone(q.Ids)
+	for i, id := range q.Ids {
+		q.Ids[i] = text(id)
+	}
+	out, err := call(c, ctx, "redrive", queue, c.resources.Redrive, q)
+	if err != nil {
+		return nil, err
+	}
+	return wire.FromRedriven(out), nil
 }
 
 func (c *conn) CancelDelayed(ctx context.Context, queue, messageID string) error {

@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,23 +28,49 @@ type sender struct {
 	// unanswered bounds the chunks that the server must know again.
 	unanswered *semaphore.Weighted
 	most       int64
+	// transacted has encoders, each for one call at a time: calls may overtake each
+	// other, and the server tells the chunks of one producer by their order.
+	transacted sync.Pool
+	producerID string // empty without one
+	epoch      uint32
+
+	group   string // of producers
+	checker om.TransactionChecker
+	life    context.Context // ends with Close
+	end     context.CancelFunc
+	asking  sync.WaitGroup // the stream of questions, calls of the checker, and who sends their answers
 }
 
 func newSender(c *conn) *sender {
 	most := max(1, int64(c.limits.GetMaxUnanswered()))
-	return &sender{
-		conn: c, turn: make(chan struct{}, 1), unanswered: semaphore.NewWeighted(most), most: most,
-		encoder: batch.NewEncoder(batch.Limits{
-			Limits:          spi.Limits{Body: int(c.limits.GetMaxBody()), Properties: int(c.limits.GetMaxProperties()), Header: int(c.limits.GetMaxHeader())},
-			ChunkMessages:   int(c.limits.GetMaxChunkMessages()),
-			Delay:           time.Duration(c.limits.GetMaxDelay()) * time.Millisecond,
-			DelayedMessages: int(c.limits.GetMaxDelayedMessages()), DelayedBytes: int(c.limits.GetMaxDelayedBytes()),
-		}, c.capabilities),
+	limits := batch.Limits{
+		Limits:          spi.Limits{Body: int(c.limits.GetMaxBody()), Properties: int(c.limits.GetMaxProperties()), Header: int(c.limits.GetMaxHeader())},
+		ChunkMessages:   int(c.limits.GetMaxChunkMessages()),
+		Delay:           time.Duration(c.limits.GetMaxDelay()) * time.Millisecond,
+		DelayedMessages: int(c.limits.GetMaxDelayedMessages()), DelayedBytes: int(c.limits.GetMaxDelayedBytes()),
 	}
+	s := &sender{
+		conn: c, turn: make(chan struct{}, 1), unanswered: semaphore.NewWeighted(most), most: most,
+		encoder: batch.NewEncoder(limits, c.capabilities),
+	}
+	s.transacted.New = func() any { return batch.NewEncoder(limits, c.capabilities) }
+	return s
 }
 
-func (s *sender) Close(context.Context) error {
+func (s *sender) Close(ctx context.Context) error {
 	s.closed.Store(true)
+	s.end()
+	_, err := spi.Bound(ctx, func() (any, error) { s.asking.Wait(); return nil, nil }, func(any) {})
+	return err
+}
+
+func (s *sender) begin(ctx context.Context) error {
+	if err := s.conn.begin(ctx, "send", ""); err != nil {
+		return err
+	}
+	if s.closed.Load() {
+		return om.NewError(om.CodeClosed, "send", "", "the sender is closed")
+	}
 	return nil
 }
 
@@ -52,11 +79,8 @@ func (s *sender) Close(context.Context) error {
 const maxDivisions = 4
 
 func (s *sender) Send(ctx context.Context, ms []*om.Message) ([]spi.Outcome, error) {
-	if err := s.conn.begin(ctx, "send", ""); err != nil {
+	if err := s.begin(ctx); err != nil {
 		return nil, err
-	}
-	if s.closed.Load() {
-		return nil, om.NewError(om.CodeClosed, "send", "", "the sender is closed")
 	}
 	outcomes := make([]spi.Outcome, len(ms))
 	again, err := s.send(ctx, ms, outcomes)
@@ -108,7 +132,10 @@ func (s *sender) send(ctx context.Context, ms []*om.Message, outcomes []spi.Outc
 		case l.items[i].err != nil:
 			p.Refused(l.items[i].err, outcomes)
 		case r.GetError() == nil:
-			s.encoder.Stored(p, r.GetPartition(), r.GetBase(), outcomes)
+			if r.GetPartitions() != 0 {
+				s.conn.forget(q)
+			}
+			s.encoder.Stored(p, r.GetPartition(), r.GetBase(), knownMessages(r), outcomes)
 		default:
 			err := wire.FromError(r.GetError())
 			if r.GetPartitions() != 0 || errors.Is(err, om.ErrDestination) {
@@ -132,14 +159,28 @@ func (s *sender) post(ctx context.Context, l *letter, parts []batch.Part, ms []*
 		return ctx.Err()
 	}
 	for i := range parts {
-		p := &parts[i]
-		q := p.Queue.(*queue)
-		a := &wirepb.Append{Queue: q.name, Partition: p.Partition, Idempotent: true, Chunk: s.encoder.Encode(p, ms)}
-		if p.Partition >= 0 {
-			a.Partitions = int32(q.partitions)
-		}
-		l.items[i] = item{letter: l, append: a}
+		l.items[i] = item{letter: l, append: s.append(&parts[i], s.encoder.Encode(&parts[i], ms))}
 	}
 	l.left.Store(int32(len(parts)))
 	return s.conn.publisher.post(ctx, l)
+}
+
+// append is a part as it travels.
+func (s *sender) append(p *batch.Part, chunk []byte) *wirepb.Append {
+	q := p.Queue.(*queue)
+	a := &wirepb.Append{Queue: q.name, Partition: p.Partition, Idempotent: true, Chunk: chunk, ProducerId: s.producerID, ProducerEpoch: s.epoch}
+	if p.Partition >= 0 {
+		a.Partitions = int32(q.partitions)
+	}
+	return a
+}
+
+func knownMessages(r *wirepb.AppendResult) []batch.Known {
+	ks := make([]batch.Known, len(r.GetKnown()))
+	for i, k := range r.GetKnown() {
+		ks[i] = batch.Known{
+			Number: int(k.GetNumber()), Resent: k.GetResent(), Producer: k.GetProducer(), Sequence: k.GetSequence(), Partition: k.GetPartition(), Offset: k.GetOffset(),
+		}
+	}
+	return ks
 }

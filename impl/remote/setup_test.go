@@ -134,9 +134,11 @@ type proxy struct {
 	done  sync.WaitGroup
 }
 
-func newProxy(t *testing.T, target string) *proxy {
+func newProxy(t *testing.T, target string) *proxy { return newProxyAt(t, target, "127.0.0.1:0") }
+
+func newProxyAt(t *testing.T, target, address string) *proxy {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}

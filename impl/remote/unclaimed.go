@@ -135,12 +135,18 @@ func (c *conn) dropUnclaimed(ctx context.Context) {
 	}
 	c.mu.Unlock()
 	for _, r := range receivers {
-		for _, p := range r.dropUnclaimed() {
-			select {
-			case <-p.over:
-			case <-p.link.broken:
-			case <-ctx.Done():
-			}
+		r.flush(ctx)
+	}
+}
+
+// flush gives back what is unclaimed, and waits until the server takes nothing
+// more for the polls that are ended.
+func (r *receiver) flush(ctx context.Context) {
+	for _, p := range r.dropUnclaimed() {
+		select {
+		case <-p.over:
+		case <-p.link.broken:
+		case <-ctx.Done():
 		}
 	}
 }

@@ -77,6 +77,21 @@ func TestRightsThatChangeHoldAtOnce(t *testing.T) {
 	contains(t, m.log.String(), "action denied", "rights changed")
 }
 
+// TestListsLeaveOut: who may browse a namespace is told of the queues in it that he
+// may browse.
+func TestListsLeaveOut(t *testing.T) {
+	m := start(t, nil)
+	m.withQueues("hidden", "seen")
+	m.addUser(m.security(), "bob", userKey, "allow browse namespace:default", "allow browse queue:seen", "allow publish queue:hidden")
+	r, ctx := m.open(as("bob", userKey)).Resources(), t.Context()
+	if queues, err := r.Queues(ctx); err != nil || len(queues) != 1 || queues[0].Name != "default://seen" {
+		t.Errorf("the queues are %v, %v", queues, err)
+	}
+	if stats, err := r.Stats(ctx); err != nil || len(stats) != 1 || stats[0].Queue != "default://seen" {
+		t.Errorf("the statistics are %v, %v", stats, err)
+	}
+}
+
 func TestWhoIsDisabledIsLoggedOut(t *testing.T) {
 	m := start(t, nil)
 	m.withQueues("q")

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/openmessaging/openmessaging-go/impl/auth"
+	"github.com/openmessaging/openmessaging-go/impl/wire"
 	"github.com/openmessaging/openmessaging-go/impl/wire/wirepb"
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 )
@@ -12,6 +13,10 @@ import (
 type need struct {
 	verbs []auth.Verb
 	what  auth.Resource
+	// reply names the reply queue that it is about, where one is enough: anybody
+	// has the right then who knows its name, or only who made it.
+	reply   string
+	anybody bool
 }
 
 // access tells which rights every RPC needs, all of them, by what it asks for. A
@@ -24,11 +29,28 @@ var access = map[string]func(request any) []need{
 
 	wirepb.MessagingService_Open_FullMethodName: nothing,
 	wirepb.MessagingService_Ping_FullMethodName: nothing,
+
+	wirepb.MessagingService_Prepare_FullMethodName: on(func(q *wirepb.PrepareRequest) []need {
+		return []need{queue(q.GetAppend().GetQueue(), auth.Publish)}
+	}),
+	wirepb.MessagingService_EndTransaction_FullMethodName:    nothing, // the groups of producers are the user's own
+	wirepb.MessagingService_CheckTransactions_FullMethodName: nothing, // likewise
+
+	wirepb.MessagingService_OpenProducer_FullMethodName: nothing, // the ids are the user's own
 	wirepb.MessagingService_Publish_FullMethodName: on(func(q *wirepb.Append) []need {
-		return []need{queue(q.GetQueue(), auth.Publish)}
+		return anybody(q.GetQueue(), queue(q.GetQueue(), auth.Publish))
+	}),
+	wirepb.MessagingService_PublishTransacted_FullMethodName: on(func(q *wirepb.PublishTransactedRequest) (needs []need) {
+		for _, a := range q.GetAppends() {
+			needs = append(needs, anybody(a.GetQueue(), queue(a.GetQueue(), auth.Publish))...)
+		}
+		for _, a := range q.GetAcknowledgements() {
+			needs = append(needs, queue(a.GetQueue(), auth.Consume), group(a.GetQueue(), a.GetGroup(), auth.Consume))
+		}
+		return needs
 	}),
 	wirepb.MessagingService_Receive_FullMethodName: on(func(q *wirepb.Subscribe) []need {
-		return []need{queue(q.GetQueue(), auth.Consume), group(q.GetQueue(), q.GetGroup(), auth.Consume)}
+		return maker(q.GetQueue(), queue(q.GetQueue(), auth.Consume), group(q.GetQueue(), q.GetGroup(), auth.Consume))
 	}),
 	wirepb.MessagingService_Resolve_FullMethodName: browse[*wirepb.ResolveRequest],
 	wirepb.MessagingService_Read_FullMethodName:    browse[*wirepb.ReadRequest],
@@ -42,27 +64,59 @@ var access = map[string]func(request any) []need{
 	}),
 	wirepb.ResourceService_ListNamespaces_FullMethodName: nothing, // those that may not be browsed are left out
 	wirepb.ResourceService_CreateQueue_FullMethodName: on(func(q *wirepb.CreateQueueRequest) []need {
-		return []need{queue(q.GetQueue().GetName(), auth.Manage)}
+		return anybody(q.GetQueue().GetName(), queue(q.GetQueue().GetName(), auth.Manage)) // those of one user are counted
 	}),
-	wirepb.ResourceService_DeleteQueue_FullMethodName: manage[*wirepb.DeleteQueueRequest],
+	wirepb.ResourceService_DeleteQueue_FullMethodName: on(func(q *wirepb.DeleteQueueRequest) []need {
+		return maker(q.GetQueue(), queue(q.GetQueue(), auth.Manage))
+	}),
+	wirepb.ResourceService_AddPartitions_FullMethodName: manage[*wirepb.AddPartitionsRequest],
 	wirepb.ResourceService_GetQueue_FullMethodName: on(func(q *wirepb.GetQueueRequest) []need {
-		return []need{queue(q.GetQueue(), auth.Browse, auth.Publish, auth.Consume)} // who sends must know the partitions
+		return anybody(q.GetQueue(), queue(q.GetQueue(), auth.Browse, auth.Publish, auth.Consume)) // who sends must know the partitions
 	}),
 	wirepb.ResourceService_ListQueues_FullMethodName: on(func(q *wirepb.ListQueuesRequest) []need {
 		return []need{namespace(q.GetNamespace(), auth.Browse)}
 	}),
 	wirepb.ResourceService_ListPartitions_FullMethodName: browse[*wirepb.ListPartitionsRequest],
 	wirepb.ResourceService_ListGroups_FullMethodName:     browse[*wirepb.ListGroupsRequest], // groups that may not be browsed are left out
+	wirepb.ResourceService_GetStats_FullMethodName: on(func(q *wirepb.GetStatsRequest) (needs []need) { // what may not be browsed of all is left out
+		for _, name := range q.GetQueues() {
+			needs = append(needs, queue(name, auth.Browse))
+		}
+		if len(needs) == 0 {
+			needs = append(needs, namespace(q.GetNamespace(), auth.Browse))
+		}
+		return needs
+	}),
+	wirepb.ResourceService_FindMessages_FullMethodName: on(func(q *wirepb.FindMessagesRequest) []need {
+		return []need{queue(wire.FromFind(q).Where(q.GetQueue()), auth.Browse)}
+	}),
 	wirepb.ResourceService_SeekGroup_FullMethodName: on(func(q *wirepb.SeekGroupRequest) []need {
 		return []need{group(q.GetQueue(), q.GetGroup(), auth.Manage)}
 	}),
 	wirepb.ResourceService_DeleteGroup_FullMethodName: on(func(q *wirepb.DeleteGroupRequest) []need {
 		return []need{group(q.GetQueue(), q.GetGroup(), auth.Manage)}
 	}),
+	wirepb.ResourceService_ConfigureGroup_FullMethodName: on(func(q *wirepb.ConfigureGroupRequest) []need {
+		return []need{group(q.GetQueue(), q.GetGroup(), auth.Manage)}
+	}),
+	wirepb.ResourceService_GetGroup_FullMethodName: on(func(q *wirepb.GetGroupRequest) []need {
+		return []need{group(q.GetQueue(), q.GetGroup(), auth.Browse)}
+	}),
+	wirepb.ResourceService_Redrive_FullMethodName: on(func(q *wirepb.RedriveRequest) []need {
+		if q.GetDryRun() { // it tells what is in the dead-letter queue
+			return []need{queue(om.DeadLetterQueue(q.GetQueue(), q.GetGroup()), auth.Browse)}
+		}
+		return []need{group(q.GetQueue(), q.GetGroup(), auth.Manage)} // nobody else gets what is redriven
+	}),
 	wirepb.ResourceService_SetFilter_FullMethodName: manage[*wirepb.SetFilterRequest],
 	wirepb.ResourceService_CancelDelayed_FullMethodName: on(func(q *wirepb.CancelDelayedRequest) []need {
 		return []need{queue(q.GetQueue(), auth.Publish)} // who has sent it knows its id
 	}),
+	// A transaction of one queue or another; who looks sees the message.
+	wirepb.ResourceService_ListTransactions_FullMethodName:  func(any) []need { return []need{server(auth.Browse)} },
+	wirepb.ResourceService_GetTransaction_FullMethodName:    func(any) []need { return []need{server(auth.Browse)} },
+	wirepb.ResourceService_DecideTransaction_FullMethodName: operate,
+
 	// A route moves messages between queues, whoever owns them.
 	wirepb.ResourceService_CreateRoute_FullMethodName: operate,
 	wirepb.ResourceService_UpdateRoute_FullMethodName: operate,
@@ -89,7 +143,7 @@ var access = map[string]func(request any) []need{
 }
 
 // unknown is what nobody has: a request of another type than the table says.
-var unknown = []need{{[]auth.Verb{0}, auth.Server()}}
+var unknown = []need{{verbs: []auth.Verb{0}, what: auth.Server()}}
 
 // on judges requests of a type.
 func on[Q any](f func(Q) []need) func(any) []need {
@@ -121,18 +175,49 @@ func nothing(any) []need { return nil }
 // operate is for who runs the server.
 func operate(any) []need { return []need{server(auth.Manage)} }
 
-func server(v auth.Verb) need { return need{[]auth.Verb{v}, auth.Server()} }
+func server(v auth.Verb) need { return need{verbs: []auth.Verb{v}, what: auth.Server()} }
 
-func namespace(name string, v auth.Verb) need { return need{[]auth.Verb{v}, auth.Namespace(name)} }
+func namespace(name string, v auth.Verb) need {
+	return need{verbs: []auth.Verb{v}, what: auth.Namespace(name)}
+}
 
 func queue(name string, vs ...auth.Verb) need {
 	ns, name := om.SplitQueueName(name, om.DefaultNamespace)
-	return need{vs, auth.Queue(ns, name)}
+	return need{verbs: vs, what: auth.Queue(ns, name)}
 }
 
 func group(of, name string, v auth.Verb) need {
 	ns, _ := om.SplitQueueName(of, om.DefaultNamespace)
-	return need{[]auth.Verb{v}, auth.Group(ns, name)}
+	return need{verbs: []auth.Verb{v}, what: auth.Group(ns, name)}
+}
+
+// anybody gives what is needed of a reply queue to all who are logged in and know
+// its name, which nobody can guess.
+func anybody(queue string, needs ...need) []need {
+	if om.IsReplyQueue(queue) {
+		for i := range needs {
+			needs[i].reply, needs[i].anybody = queue, true
+		}
+	}
+	return needs
+}
+
+// maker gives what is needed of a reply queue to the user who made it.
+func maker(queue string, needs ...need) []need {
+	if om.IsReplyQueue(queue) {
+		for i := range needs {
+			needs[i].reply = queue
+		}
+	}
+	return needs
+}
+
+// replies reports whether the caller has a right because it is about a reply queue.
+func (s *Server) replies(p *auth.Principal, n need) bool {
+	if p == nil || n.reply == "" {
+		return false
+	}
+	return n.anybody || s.opts.Broker.MadeReplyQueue(p.Name, n.reply)
 }
 
 // allow refuses what the caller has no right to, before anything is looked at.
@@ -146,6 +231,9 @@ func (s *Server) allow(ctx context.Context, method string, request any) error {
 	}
 	p := PrincipalOf(ctx)
 	for _, n := range needs(request) {
+		if s.replies(p, n) {
+			continue
+		}
 		if err := s.opts.Security.Authorizer.AllowAny(p, n.verbs, n.what); err != nil {
 			return err
 		}

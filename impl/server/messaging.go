@@ -5,7 +5,6 @@ import (
 	"log/slog"
 
 	"github.com/openmessaging/openmessaging-go/impl/broker"
-	"github.com/openmessaging/openmessaging-go/impl/chunk"
 	"github.com/openmessaging/openmessaging-go/impl/wire"
 	"github.com/openmessaging/openmessaging-go/impl/wire/wirepb"
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
@@ -94,15 +93,14 @@ func (m *messaging) Await(ctx context.Context, q *wirepb.AwaitRequest) (*wirepb.
 // travelling returns the form of spans that travels: each with a chunk of just
 // its messages.
 func travelling(spans []broker.Span) ([]*wirepb.Span, error) {
+	if err := broker.Cut(spans); err != nil {
+		return nil, om.NewError(om.CodeStorageCorrupt, "receive", spans[0].Queue, "%w", err)
+	}
 	slab := make([]wirepb.Span, len(spans))
 	out := make([]*wirepb.Span, len(spans))
 	for i := range spans {
 		s, w := &spans[i], &slab[i]
-		part, err := chunk.Cut(s.Chunk, s.Header, s.Skip, s.Count)
-		if err != nil {
-			return nil, om.NewError(om.CodeStorageCorrupt, "receive", s.Queue, "partition %d, offset %d: %w", s.Partition, s.Base, err)
-		}
-		w.Partition, w.Base, w.Lease, w.Delivery, w.StoredAt, w.Chunk = s.Partition, s.Base, s.Lease, int32(s.Delivery), s.StoredAt, part
+		w.Partition, w.Base, w.Lease, w.Delivery, w.StoredAt, w.Chunk = s.Partition, s.Base, s.Lease, int32(s.Delivery), s.StoredAt, s.Chunk
 		out[i] = w
 	}
 	return out, nil

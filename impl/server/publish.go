@@ -104,6 +104,21 @@ func (m *messaging) takeRequests(ctx context.Context, stream grpc.BidiStreamingS
 	}
 }
 
+// newPublication makes room for the results of appends, and counts them.
+func newPublication(appends []*wirepb.Append) (p *publication, messages, bytes int) {
+	n := len(appends)
+	p = &publication{appends: make([]broker.Append, 0, n), results: make([]*wirepb.AppendResult, n), counts: make([]int, n), began: time.Now()}
+	slab := make([]wirepb.AppendResult, n)
+	for i, a := range appends {
+		p.results[i] = &slab[i]
+		if h, err := chunk.ParseHeader(a.GetChunk()); err == nil { // else the broker refuses it
+			p.counts[i] = h.Count
+		}
+		messages, bytes = messages+p.counts[i], bytes+len(a.GetChunk())
+	}
+	return p, messages, bytes
+}
+
 // begin hands the chunks of a request to the broker, as far as the caller may
 // send them.
 func (m *messaging) begin(ctx context.Context, q *wirepb.PublishRequest) (*publication, error) {
@@ -111,16 +126,7 @@ func (m *messaging) begin(ctx context.Context, q *wirepb.PublishRequest) (*publi
 	if n == 0 || n > maxAppends {
 		return nil, om.NewError(om.CodeBadRequest, "send", "", "%d chunks are not in 1 to %d", n, maxAppends)
 	}
-	p := &publication{appends: make([]broker.Append, 0, n), results: make([]*wirepb.AppendResult, n), counts: make([]int, n), began: time.Now()}
-	slab := make([]wirepb.AppendResult, n)
-	messages, bytes := 0, 0
-	for i, a := range q.GetAppends() {
-		p.results[i] = &slab[i]
-		if h, err := chunk.ParseHeader(a.GetChunk()); err == nil { // else the broker refuses it
-			p.counts[i] = h.Count
-		}
-		messages, bytes = messages+p.counts[i], bytes+len(a.GetChunk())
-	}
+	p, messages, bytes := newPublication(q.GetAppends())
 	if err := m.s.pay(ctx, messages, bytes); err != nil {
 		if ctx.Err() != nil {
 			return nil, err
@@ -153,10 +159,12 @@ func (m *messaging) add(ctx context.Context, p *publication, i int, a *wirepb.Ap
 	}
 	if n := a.GetPartitions(); n != 0 && int(n) != queue.Partitions() {
 		p.results[i].Partitions = int32(queue.Partitions())
-		return om.NewError(om.CodeServiceUnavailable, "send", queue.Name(), "the queue has %d partitions, not %d; divide the messages anew", queue.Partitions(), n)
+		if !queue.Had(int(n)) {
+			return om.NewError(om.CodeServiceUnavailable, "send", queue.Name(), "the queue has %d partitions, not %d; divide the messages anew", queue.Partitions(), n)
+		}
 	}
 	p.appends = append(p.appends, broker.Append{
-		Queue: queue, Partition: a.GetPartition(), Chunk: a.GetChunk(), Foreign: true, Idempotent: a.GetIdempotent(),
+		Queue: queue, Partition: a.GetPartition(), Divided: int(a.GetPartitions()), Chunk: a.GetChunk(), Foreign: true, Idempotent: a.GetIdempotent(), Epoch: epoch(ctx, a),
 	})
 	p.places = append(p.places, i)
 	if m.s.opts.Tracer != nil {
@@ -194,7 +202,7 @@ func (m *messaging) answer(ctx context.Context, p *publication, out *outbox) err
 	for k := range p.appends {
 		a, i := &p.appends[k], p.places[k]
 		r := p.results[i]
-		r.Partition, r.Base = a.Partition, a.Base
+		place(r, a)
 		switch {
 		case err != nil:
 		case a.Err != nil:
@@ -213,4 +221,14 @@ func (m *messaging) answer(ctx context.Context, p *publication, out *outbox) err
 	}
 	m.s.opts.Metrics.Answered("Publish", time.Since(p.began))
 	return out.send(&wirepb.PublishResponse{Results: p.results})
+}
+
+// place says where the messages of a chunk are.
+func place(r *wirepb.AppendResult, a *broker.Append) {
+	r.Partition, r.Base = a.Partition, a.Base
+	for _, k := range a.Known {
+		r.Known = append(r.Known, &wirepb.Known{
+			Number: int32(k.Number), Resent: k.Resent, Producer: k.Producer, Sequence: k.Sequence, Partition: k.Partition, Offset: k.Offset,
+		})
+	}
 }

@@ -49,6 +49,9 @@ type subscription struct {
 	mu    sync.Mutex // guards the polls
 	polls []*poll    // the first one is being served
 	asked chan struct{}
+
+	quiet   context.CancelFunc // ends the heartbeat that waits; takeRequests' own, as is beating
+	beating chan struct{}      // closed when it is answered
 }
 
 // poll is credit for one batch.
@@ -125,6 +128,7 @@ func (r *subscription) begin(b *broker.Broker) error {
 	}
 	r.receiver, err = b.NewReceiver(r.ctx, broker.ReceiverConfig{
 		Queue: s.GetQueue(), Group: s.GetGroup(), Start: start, Filter: wire.FromFilter(s.GetFilter()), Lease: wire.Duration(s.GetLease()),
+		Member: member(r.ctx, s.GetMember()),
 	})
 	if err != nil {
 		return err
@@ -205,6 +209,8 @@ func (r *subscription) takeRequests() error {
 			r.cancelPoll(v.Cancel.GetPoll())
 		case *wirepb.ReceiveRequest_Settle:
 			err = r.settle(v.Settle)
+		case *wirepb.ReceiveRequest_Heartbeat:
+			err = r.heartbeat(v.Heartbeat)
 		default:
 			err = om.NewError(om.CodeBadRequest, "receive", r.queue, "a request that this server does not know; it speaks protocol %d", wire.Protocol)
 		}
@@ -336,10 +342,7 @@ func (r *subscription) settle(q *wirepb.Settle) error {
 	if n := len(q.GetRanges()); n == 0 || n > maxRanges {
 		return om.NewError(om.CodeBadRequest, "settle", r.queue, "%d ranges are not in 1 to %d", n, maxRanges)
 	}
-	rs := make([]broker.Receipts, len(q.GetRanges()))
-	for i, v := range q.GetRanges() {
-		rs[i] = broker.Receipts{Partition: v.GetPartition(), Lease: v.GetLease(), From: v.GetFrom(), To: v.GetTo()}
-	}
+	rs := fromRanges(q.GetRanges())
 	if err := r.allowed(); err != nil {
 		return err
 	}

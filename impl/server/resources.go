@@ -1,8 +1,11 @@
 package server
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"slices"
+	"strconv"
 
 	"google.golang.org/protobuf/proto"
 
@@ -25,6 +28,7 @@ type resources struct {
 const (
 	pageQueues          = 500
 	pageGroupPartitions = 8000
+	pageStats           = 10_000 // queues, and about the groups of these
 )
 
 func (r *resources) CreateNamespace(ctx context.Context, q *wirepb.CreateNamespaceRequest) (*wirepb.CreateNamespaceResponse, error) {
@@ -41,11 +45,15 @@ func (r *resources) ListNamespaces(ctx context.Context, _ *wirepb.ListNamespaces
 }
 
 func (r *resources) CreateQueue(ctx context.Context, q *wirepb.CreateQueueRequest) (*wirepb.CreateQueueResponse, error) {
-	return &wirepb.CreateQueueResponse{}, r.broker.CreateQueue(ctx, wire.FromQueue(q.GetQueue()))
+	return &wirepb.CreateQueueResponse{}, r.broker.CreateQueueOf(ctx, account(ctx), wire.FromQueue(q.GetQueue()))
 }
 
 func (r *resources) DeleteQueue(ctx context.Context, q *wirepb.DeleteQueueRequest) (*wirepb.DeleteQueueResponse, error) {
 	return &wirepb.DeleteQueueResponse{}, r.broker.DeleteQueue(ctx, q.GetQueue())
+}
+
+func (r *resources) AddPartitions(ctx context.Context, q *wirepb.AddPartitionsRequest) (*wirepb.AddPartitionsResponse, error) {
+	return &wirepb.AddPartitionsResponse{}, r.broker.AddPartitions(ctx, q.GetQueue(), int(q.GetTotal()))
 }
 
 func (r *resources) GetQueue(_ context.Context, q *wirepb.GetQueueRequest) (*wirepb.GetQueueResponse, error) {
@@ -56,14 +64,14 @@ func (r *resources) GetQueue(_ context.Context, q *wirepb.GetQueueRequest) (*wir
 	return &wirepb.GetQueueResponse{Queue: wire.Queue(queue.Config())}, nil
 }
 
-func (r *resources) ListQueues(_ context.Context, q *wirepb.ListQueuesRequest) (*wirepb.ListQueuesResponse, error) {
+func (r *resources) ListQueues(ctx context.Context, q *wirepb.ListQueuesRequest) (*wirepb.ListQueuesResponse, error) {
 	queues, err := r.broker.Queues(q.GetNamespace())
 	if err != nil {
 		return nil, err
 	}
 	out := &wirepb.ListQueuesResponse{}
 	for _, queue := range queues {
-		if queue.Name() <= q.GetPage() {
+		if queue.Name() <= q.GetPage() || !r.seesQueue(ctx, queue.Name()) {
 			continue
 		}
 		if len(out.Queues) == pageQueues {
@@ -73,6 +81,12 @@ func (r *resources) ListQueues(_ context.Context, q *wirepb.ListQueuesRequest) (
 		out.Queues = append(out.Queues, wire.Queue(queue.Config()))
 	}
 	return out, nil
+}
+
+// seesQueue reports whether a list may name a queue. Who knows the name of a reply
+// queue may send to it.
+func (r *resources) seesQueue(ctx context.Context, name string) bool {
+	return r.s.sees(ctx, browsed(name)) || om.IsReplyQueue(name) && r.broker.MadeReplyQueue(account(ctx), name)
 }
 
 func (r *resources) ListPartitions(_ context.Context, q *wirepb.ListPartitionsRequest) (*wirepb.ListPartitionsResponse, error) {
@@ -103,6 +117,65 @@ func (r *resources) ListGroups(ctx context.Context, q *wirepb.ListGroupsRequest)
 	return out, nil
 }
 
+func (r *resources) GetStats(ctx context.Context, q *wirepb.GetStatsRequest) (*wirepb.GetStatsResponse, error) {
+	names := q.GetQueues()
+	all := len(names) == 0
+	if all {
+		queues, err := r.broker.Queues(q.GetNamespace())
+		if err != nil {
+			return nil, err
+		}
+		for _, queue := range queues {
+			if queue.Name() > q.GetPage() && r.s.sees(ctx, browsed(queue.Name())) {
+				names = append(names, queue.Name())
+			}
+		}
+	} else {
+		from, err := strconv.Atoi(cmp.Or(q.GetPage(), "0"))
+		if err != nil || from < 0 || from > len(names) {
+			return nil, om.NewError(om.CodeBadParameter, "read statistics", "", "%.60q is no page of these queues", q.GetPage())
+		}
+		names = names[from:]
+	}
+	out := &wirepb.GetStatsResponse{}
+	groups := 0
+	for i, name := range names {
+		if len(out.Queues) == pageStats || groups >= pageStats {
+			if out.NextPage = out.Queues[len(out.Queues)-1].GetQueue(); !all {
+				out.NextPage = strconv.Itoa(len(q.GetQueues()) - len(names) + i)
+			}
+			break
+		}
+		queue, err := r.broker.Queue("read statistics", name)
+		var s om.QueueStats
+		if err == nil {
+			s, err = queue.Stats()
+		}
+		if all && errors.Is(err, om.CodeDestinationNotFound) {
+			continue // deleted meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		s.Groups = slices.DeleteFunc(s.Groups, func(g om.GroupStats) bool { return !r.s.sees(ctx, group(s.Queue, g.Group, auth.Browse).what) })
+		groups += len(s.Groups)
+		out.Queues = append(out.Queues, wire.Stats(s))
+	}
+	return out, nil
+}
+
+// browsed is a queue as a resource.
+func browsed(name string) auth.Resource { return queue(name, auth.Browse).what }
+
+func (r *resources) FindMessages(ctx context.Context, q *wirepb.FindMessagesRequest) (*wirepb.FindMessagesResponse, error) {
+	spans, next, err := r.broker.FindMessages(ctx, q.GetQueue(), wire.FromFind(q))
+	if err != nil {
+		return nil, err
+	}
+	out, err := travelling(spans)
+	return &wirepb.FindMessagesResponse{Spans: out, Next: next}, err
+}
+
 func (r *resources) SeekGroup(ctx context.Context, q *wirepb.SeekGroupRequest) (*wirepb.SeekGroupResponse, error) {
 	p, err := om.ParsePosition(q.GetPosition())
 	if err != nil {
@@ -113,6 +186,24 @@ func (r *resources) SeekGroup(ctx context.Context, q *wirepb.SeekGroupRequest) (
 
 func (r *resources) DeleteGroup(ctx context.Context, q *wirepb.DeleteGroupRequest) (*wirepb.DeleteGroupResponse, error) {
 	return &wirepb.DeleteGroupResponse{}, r.broker.DeleteGroup(ctx, q.GetQueue(), q.GetGroup())
+}
+
+func (r *resources) ConfigureGroup(ctx context.Context, q *wirepb.ConfigureGroupRequest) (*wirepb.ConfigureGroupResponse, error) {
+	return &wirepb.ConfigureGroupResponse{}, r.broker.ConfigureGroup(ctx, q.GetQueue(), q.GetGroup(), wire.FromGroupConfig(q.GetConfig()))
+}
+
+func (r *resources) GetGroup(_ context.Context, q *wirepb.GetGroupRequest) (*wirepb.GetGroupResponse, error) {
+	queue, err := r.broker.Queue("describe group", q.GetQueue())
+	if err != nil {
+		return nil, err
+	}
+	c, err := queue.Group(q.GetGroup())
+	return &wirepb.GetGroupResponse{Config: wire.GroupConfig(c)}, err
+}
+
+func (r *resources) Redrive(ctx context.Context, q *wirepb.RedriveRequest) (*wirepb.RedriveResponse, error) {
+	out, err := r.broker.Redrive(ctx, q.GetQueue(), q.GetGroup(), wire.FromRedrive(q))
+	return wire.Redriven(om.JoinQueueName(om.SplitQueueName(q.GetQueue(), om.DefaultNamespace)), out), err
 }
 
 func (r *resources) CancelDelayed(ctx context.Context, q *wirepb.CancelDelayedRequest) (*wirepb.CancelDelayedResponse, error) {
@@ -161,4 +252,33 @@ func (r *resources) ListRoutes(_ context.Context, q *wirepb.ListRoutesRequest) (
 		out.Routes = append(out.Routes, w)
 	}
 	return out, nil
+}
+
+func (r *resources) ListTransactions(_ context.Context, q *wirepb.ListTransactionsRequest) (*wirepb.ListTransactionsResponse, error) {
+	ts, err := r.broker.Transactions(q.GetQueue(), int(q.GetMax()))
+	out := &wirepb.ListTransactionsResponse{Transactions: make([]*wirepb.TransactionInfo, len(ts))}
+	for i, t := range ts {
+		out.Transactions[i] = transactionInfo(t)
+	}
+	return out, err
+}
+
+func (r *resources) GetTransaction(_ context.Context, q *wirepb.GetTransactionRequest) (*wirepb.GetTransactionResponse, error) {
+	t, err := r.broker.Transaction(q.GetTransactionId())
+	return &wirepb.GetTransactionResponse{Transaction: transactionInfo(t)}, err
+}
+
+func (r *resources) DecideTransaction(ctx context.Context, q *wirepb.DecideTransactionRequest) (*wirepb.DecideTransactionResponse, error) {
+	m := &messaging{s: r.s, broker: r.broker}
+	return &wirepb.DecideTransactionResponse{}, m.end(ctx, q.GetTransactionId(), "", broker.Epoch{}, q.GetVerdict())
+}
+
+func transactionInfo(t broker.Transaction) *wirepb.TransactionInfo {
+	out := &wirepb.TransactionInfo{
+		TransactionId: t.ID, Queue: t.Queue, ProducerGroup: t.ProducerGroup, Prepared: t.Prepared.UnixMilli(), Checks: int32(t.Checks), Parked: t.Parked, Chunk: t.Chunk,
+	}
+	if !t.NextCheck.IsZero() {
+		out.NextCheck = t.NextCheck.UnixMilli()
+	}
+	return out
 }

@@ -1,12 +1,15 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
+	"sync"
 	"sync/atomic"
 
 	"github.com/dgraph-io/badger/v4"
@@ -38,6 +41,7 @@ type badgerEngine struct {
 	log     *badgerLogger
 	highest atomic.Uint64
 	discard uint64
+	ahead   *readAhead // nil when the bucket is only read
 }
 
 // badgerOptions: bucketBytes sets the size of value-log files so that a bucket
@@ -63,8 +67,19 @@ func badgerOptions(dir string, bucketBytes int64, readOnly bool, log *badgerLogg
 		WithChecksumVerificationMode(options.OnTableRead)
 }
 
-// openBadger opens or creates a bucket database.
+// openBadger opens or creates a bucket database. What Badger begins in its
+// goroutines outlives the caller, so they do not get the caller's labels.
 func openBadger(dir string, bucketBytes int64, readOnly bool, log *slog.Logger) (e *badgerEngine, err error) {
+	var opening sync.WaitGroup
+	opening.Go(func() {
+		pprof.SetGoroutineLabels(context.Background())
+		e, err = openDatabase(dir, bucketBytes, readOnly, log)
+	})
+	opening.Wait()
+	return e, err
+}
+
+func openDatabase(dir string, bucketBytes int64, readOnly bool, log *slog.Logger) (e *badgerEngine, err error) {
 	defer recoverCorrupt(dir, &err)
 	if err := checkBadgerFiles(dir, readOnly); err != nil {
 		return nil, err
@@ -87,6 +102,7 @@ func openBadger(dir string, bucketBytes int64, readOnly bool, log *slog.Logger) 
 	if err := errors.Join(syncFolder(dir), syncFolder(filepath.Dir(dir))); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
+	e.ahead = startAhead(dir)
 	return e, nil
 }
 
@@ -197,6 +213,13 @@ func (e *badgerEngine) commit(version uint64, entries []entry) (err error) {
 		return *err
 	}
 	e.highest.Store(version)
+	values := 0
+	for _, w := range entries {
+		if len(w.value) >= valueThreshold {
+			values += len(w.value)
+		}
+	}
+	e.ahead.wrote(values)
 	if version >= e.discard+discardEvery {
 		e.discard = version
 		e.db.SetDiscardTs(version - 1)
@@ -272,6 +295,9 @@ func (e *badgerEngine) version() uint64 { return e.highest.Load() }
 
 func (e *badgerEngine) close() (err error) {
 	defer recoverCorrupt("close", &err)
+	if e.ahead != nil {
+		e.ahead.stop()
+	}
 	return e.db.Close()
 }
 

@@ -2,12 +2,14 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"testing"
@@ -328,5 +330,25 @@ func TestManyRestarts(t *testing.T) {
 		if r, err := s.Read(1, offset); err != nil || string(r.Data) != "x" {
 			t.Fatal(offset, err)
 		}
+	}
+}
+
+// TestGoroutinesHaveNoLabels: what stays behind when a bucket is opened is not
+// taken for the work of who happened to need it first.
+func TestGoroutinesHaveNoLabels(t *testing.T) {
+	var e *badgerEngine
+	var err error
+	pprof.Do(t.Context(), pprof.Labels("case", "of-somebody"), func(context.Context) {
+		e, err = openBadger(filepath.Join(t.TempDir(), "b"), 1<<20, false, slog.New(slog.DiscardHandler))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text bytes.Buffer
+	if err := errors.Join(pprof.Lookup("goroutine").WriteTo(&text, 1), e.close()); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(text.String(), "of-somebody") {
+		t.Errorf("goroutines have the caller's labels:\n%s", text.String())
 	}
 }

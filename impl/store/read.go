@@ -31,13 +31,16 @@ func (s *Store) Bounds(log uint64) (begin, next int64, ok bool, err error) {
 	return starts[log], next, true, nil
 }
 
-// Read returns the record that holds an offset; its Data belongs to the
-// caller. Errors: [ErrBeyond], [ErrDropped], [ErrCorrupt].
+// Read returns the record that holds an offset. Others may have the same one: its
+// Data must not be changed. Errors: [ErrBeyond], [ErrDropped], [ErrCorrupt].
 func (s *Store) Read(log uint64, offset int64) (Record, error) {
 	for {
 		b, err := s.find(log, offset)
 		if err != nil {
 			return Record{}, err
+		}
+		if r := s.recent.find(log, offset); r != nil {
+			return *r, nil
 		}
 		var r Record
 		err = b.with(s.openBucket, func(e engine) error {
@@ -65,6 +68,9 @@ func (s *Store) Read(log uint64, offset int64) (Record, error) {
 		})
 		if errors.Is(err, ErrDropped) {
 			continue // dropped between find and with: find says so now
+		}
+		if err == nil {
+			s.recent.add(log, &r)
 		}
 		return r, err
 	}

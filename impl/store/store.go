@@ -68,6 +68,7 @@ type Store struct {
 	next    map[uint64]int64 // log → next offset
 	commit  uint64
 
+	recent     recent
 	failed     atomic.Pointer[error]
 	closed     atomic.Bool
 	spare      chan spare

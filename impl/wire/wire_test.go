@@ -99,7 +99,7 @@ func TestFromStatus(t *testing.T) {
 }
 
 func TestConversions(t *testing.T) {
-	q := om.QueueConfig{Name: "a://b", Partitions: 7, Description: "d"}
+	q := om.QueueConfig{Name: "a://b", Partitions: 7, Description: "d", Deduplication: om.Deduplication{By: "p", Window: time.Minute}, TransactionCheck: om.TransactionCheck{After: time.Second, Every: time.Minute, Max: 3}}
 	if got := wire.FromQueue(wire.Queue(q)); got != q {
 		t.Error(got)
 	}
@@ -110,7 +110,7 @@ func TestConversions(t *testing.T) {
 	if d := cmp.Diff(g, wire.FromGroup("q", wire.Group(g))); d != "" {
 		t.Error(d)
 	}
-	ps := []om.PartitionInfo{{Queue: "q", Partition: 1, Begin: 2, End: 3}}
+	ps := []om.PartitionInfo{{Queue: "q", Partition: 1, Begin: 2, End: 3, Messages: 1}}
 	if d := cmp.Diff(ps, wire.FromPartitions("q", wire.Partitions(ps))); d != "" {
 		t.Error(d)
 	}

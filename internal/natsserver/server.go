@@ -5,6 +5,7 @@ package natsserver
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -132,5 +133,23 @@ func freePorts(n int) (ports []int, err error) {
 }
 
 // Copy copies the files of a server's folder as they are at this moment, while
-// the server writes them: what a process that is killed leaves.
-func Copy(to, from string) error { return os.CopyFS(to, os.DirFS(from)) }
+// the server writes them: what a process that is killed leaves. A file that goes
+// away meanwhile is left out.
+func Copy(to, from string) error {
+	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err == nil {
+			target := filepath.Join(to, strings.TrimPrefix(path, from))
+			if d.IsDir() {
+				return os.MkdirAll(target, 0o700)
+			}
+			var data []byte
+			if data, err = os.ReadFile(path); err == nil {
+				return os.WriteFile(target, data, 0o600)
+			}
+		}
+		if errors.Is(err, fs.ErrNotExist) && path != from {
+			return nil
+		}
+		return err
+	})
+}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
+	"github.com/openmessaging/openmessaging-go/openmessaging/allocation"
 	"github.com/openmessaging/openmessaging-go/openmessaging/oms"
 	"github.com/openmessaging/openmessaging-go/spi"
 )
@@ -96,6 +97,17 @@ func TestOptions_are_checked_together(t *testing.T) {
 	is(t, err, om.CodeBadParameter)
 	_, err = ap.NewStreamConsumer(t.Context(), om.WithPrefetch(-1))
 	is(t, err, om.CodeBadParameter)
+	for part, opts := range map[string][]om.ConsumerOption{
+		"set an Allocation": {om.WithSession(time.Second)},
+		"100 ms to 1 hour":  {om.WithAllocation(allocation.Sticky()), om.WithSession(time.Millisecond)},
+		"at most 255 bytes": {om.WithAllocation(allocation.Sticky()), om.WithMember(strings.Repeat("x", 256), nil)},
+	} {
+		_, err = ap.NewPullConsumer(t.Context(), opts...)
+		is(t, err, om.CodeBadParameter)
+		if !strings.Contains(err.Error(), part) {
+			t.Fatalf("%v does not say %q", err, part)
+		}
+	}
 }
 
 func TestG05_constructor_context_is_not_kept(t *testing.T) {

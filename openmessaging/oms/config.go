@@ -44,6 +44,7 @@ func consumerConfig(opts []om.ConsumerOption, logger *slog.Logger) (om.ConsumerC
 		c = append(c, fmt.Errorf("the group %q is not valid UTF-8", cfg.Group))
 	}
 	c.duration("Lease", &cfg.Lease, 30*time.Second)
+	c.member(&cfg)
 	c.number("Concurrency", &cfg.Concurrency, 1)
 	c.number("Prefetch", &cfg.Prefetch, 256)
 	c.number("HandlerBatch", &cfg.HandlerBatch, 64)

@@ -1,9 +1,12 @@
 package oms
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"os"
 	"time"
+	"unicode/utf8"
 
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 )
@@ -46,4 +49,28 @@ func (c checks) err(op string) error {
 		return nil
 	}
 	return badParameter(op, "", "%w", errors.Join(c...))
+}
+
+// member checks what is for assigned groups.
+func (c *checks) member(cfg *om.ConsumerConfig) {
+	if cfg.Allocation == nil {
+		if cfg.Member.ID != "" || cfg.Member.Labels != nil || cfg.Session != 0 {
+			*c = append(*c, errors.New("the Member and the Session are for assigned groups; set an Allocation too"))
+		}
+		return
+	}
+	c.duration("Session", &cfg.Session, 10*time.Second)
+	if cfg.Session < 100*time.Millisecond || cfg.Session > time.Hour {
+		*c = append(*c, fmt.Errorf("the Session is %v; it must be 100 ms to 1 hour", cfg.Session))
+	}
+	if name := cfg.Allocation.Name(); name == "" || !utf8.ValidString(name) {
+		*c = append(*c, fmt.Errorf("the name %q of the Allocation is empty or not valid UTF-8", name))
+	}
+	if cfg.Member.ID == "" {
+		host, _ := os.Hostname()
+		cfg.Member.ID = fmt.Sprintf("%.200s-%s", host, rand.Text()[:10])
+	}
+	if len(cfg.Member.ID) > 255 || !utf8.ValidString(cfg.Member.ID) {
+		*c = append(*c, fmt.Errorf("the member id %q is not valid UTF-8 of at most 255 bytes", cfg.Member.ID))
+	}
 }

@@ -16,11 +16,12 @@ type consumer struct {
 	ap    *accessPoint
 	cfg   om.ConsumerConfig
 	hooks *chain[om.ReceiveInterceptor]
+	told  *listener
 	ops   atomic.Pointer[calls] // binds, unbinds and receives; renewed by each Start
 }
 
 func newConsumer(ap *accessPoint, cfg om.ConsumerConfig) consumer {
-	return consumer{ap: ap, cfg: cfg, hooks: newChain(cfg.Interceptors)}
+	return consumer{ap: ap, cfg: cfg, hooks: newChain(cfg.Interceptors), told: &listener{RebalanceListener: cfg.Rebalance, report: cfg.OnError}}
 }
 
 func (c *consumer) AddInterceptor(i om.ReceiveInterceptor) (remove func()) { return c.hooks.add(i) }
@@ -48,13 +49,26 @@ func (c *consumer) openSource(ctx context.Context, op, queue string) (*source, e
 	if c.cfg.Filter != (om.Filter{}) && !c.ap.caps.Has(om.CapFilter) {
 		return nil, unsupported(op, queue, om.CapFilter)
 	}
-	receiver, err := c.ap.conn.NewReceiver(ctx, spi.ReceiverConfig{
-		Queue: queue, Group: c.cfg.Group, Start: c.cfg.Start, Filter: c.cfg.Filter, Lease: c.cfg.Lease,
-	})
+	cfg := spi.ReceiverConfig{Queue: queue, Group: c.cfg.Group, Start: c.cfg.Start, Filter: c.cfg.Filter, Lease: c.cfg.Lease}
+	if c.cfg.Allocation != nil {
+		if !c.ap.caps.Has(om.CapAssigned) {
+			return nil, unsupported(op, queue, om.CapAssigned)
+		}
+		cfg.Member = &spi.MemberConfig{Member: c.cfg.Member, Strategy: c.cfg.Allocation, Session: c.cfg.Session}
+	}
+	receiver, err := c.ap.conn.NewReceiver(ctx, cfg)
 	if err != nil {
 		return nil, c.ap.errs.wrap(err, op, queue)
 	}
-	return newSource(c, queue, receiver), nil
+	s := newSource(c, queue, receiver)
+	if cfg.Member != nil {
+		assignee, ok := spi.As[spi.Assignee](receiver)
+		if !ok {
+			return nil, errors.Join(notHonest(op, queue, om.CapAssigned, "Assignee"), s.close(ctx))
+		}
+		s.member = startMembership(s, assignee, c.told)
+	}
+	return s, nil
 }
 
 // openSources opens the receivers of all the queues or, after an error, none.

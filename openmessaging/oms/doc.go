@@ -33,6 +33,14 @@
 // goroutines that others wait for: they must not block, and must not send
 // synchronously by the same producer.
 //
+// # Asking
+//
+// The first Request of a producer makes its reply queue and a receiver of it; one
+// goroutine hands replies to the requests that wait, another acknowledges them. A
+// reply queue that is gone, because the connection was away for longer than it
+// expires or somebody deleted it, ends what waits with the timeout class, and the
+// next request makes another. [Answer] is the other side.
+//
 // # Receiving
 //
 // A push consumer has, for each bound queue, one goroutine that fetches, as

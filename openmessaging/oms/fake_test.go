@@ -26,14 +26,17 @@ type fake struct {
 	// attempt names messages beside the failure of outcome.
 	attempt func(m *om.Message) string
 
-	mu       sync.Mutex
-	changed  chan struct{}
-	queues   map[string]*fakeQueue
-	calls    map[string]int // by operation
-	batches  [][]string     // the bodies of each send
-	prepared map[string]*om.Message
-	closed   []string // what was closed, in order
-	creds    spi.Credentials
+	mu        sync.Mutex
+	changed   chan struct{}
+	queues    map[string]*fakeQueue
+	calls     map[string]int // by operation
+	batches   [][]string     // the bodies of each send
+	prepared  map[string]*om.Message
+	checker   om.TransactionChecker // of the sender that was made last
+	closed    []string              // what was closed, in order
+	creds     spi.Credentials
+	reads     int // calls of ReadAt
+	readBytes int // of bodies, in all of them
 }
 
 type fakeQueue struct {
@@ -51,7 +54,7 @@ type fakeReceipt struct{ offset, lease int }
 
 var allCaps = om.Capabilities{
 	om.CapAdmin, om.CapDelay, om.CapDeadLetter, om.CapExpire, om.CapExtIDs, om.CapLease, om.CapNack, om.CapNested,
-	om.CapPartitions, om.CapPriority, om.CapQoS1, om.CapQoS2, om.CapSeek, om.CapStream, om.CapTransaction,
+	om.CapPartitions, om.CapPriority, om.CapQoS1, om.CapQoS2, om.CapSeek, om.CapStream, om.CapTransacted, om.CapTransaction,
 }
 
 func newFake(queues ...string) *fake {
@@ -161,6 +164,7 @@ type fakeConn struct{ f *fake }
 func (c *fakeConn) Capabilities() om.Capabilities { return c.f.caps }
 
 func (c *fakeConn) NewSender(ctx context.Context, cfg spi.SenderConfig) (spi.Sender, error) {
+	c.f.checker = cfg.Checker
 	return &fakeSender{f: c.f, end: make(chan struct{})}, ctx.Err()
 }
 
@@ -224,7 +228,7 @@ func (s *fakeSender) Close(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (s *fakeSender) Prepare(ctx context.Context, m *om.Message) (spi.Outcome, string, error) {
+func (s *fakeSender) Prepare(ctx context.Context, m *om.Message, _ om.TransactionCheck) (spi.Outcome, string, error) {
 	s.f.mu.Lock()
 	defer s.f.mu.Unlock()
 	id := fmt.Sprintf("tx-%d", len(s.f.prepared))
@@ -413,8 +417,17 @@ func (c *fakeConn) Resolve(ctx context.Context, queue string, _ int32, p om.Posi
 	return 0, nil
 }
 
-func (c *fakeConn) ReadAt(ctx context.Context, queue string, _ int32, offset int64, max int) ([]spi.Received, error) {
-	got, _ := c.readAt(queue, offset, max)
+func (c *fakeConn) ReadAt(ctx context.Context, queue string, _ int32, offset int64, limit int) ([]spi.Received, error) {
+	got, _ := c.readAt(queue, offset, limit)
+	c.f.reads++
+	bytes := 0
+	for i := range got {
+		if bytes += len(got[i].Message.Body); bytes > 8<<20 {
+			got = got[:i]
+			break
+		}
+	}
+	c.f.readBytes += bytes
 	return got, ctx.Err()
 }
 

@@ -14,7 +14,8 @@ import (
 type inflight struct {
 	om.Delivery
 	src     *source
-	slab    *slab // of push consumers that keep leases
+	slab    *slab   // of push consumers that keep leases
+	tenure  *tenure // of the partition, in an assigned group
 	receipt spi.Receipt
 	lease   atomic.Int64  // when the lease ends, in nanoseconds since 1970
 	settled atomic.Uint32 // the om.Action that settled it, 0 before

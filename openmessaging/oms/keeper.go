@@ -83,7 +83,7 @@ func (k *keeper) due(by time.Time) []*inflight {
 		for i := range b.items {
 			f := &b.items[i]
 			phase := f.phase.Load()
-			if phase > phaseSettle || phase == phaseReady && suspended || f.settled.Load() != 0 {
+			if phase > phaseSettle || phase == phaseReady && (suspended || f.revoked()) || f.settled.Load() != 0 {
 				continue
 			}
 			if f.leaseOver(by) {

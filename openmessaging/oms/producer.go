@@ -1,7 +1,9 @@
 package oms
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"sync/atomic"
 	"time"
 
@@ -26,12 +28,14 @@ type sendRun struct {
 	sender      spi.Sender
 	buffer      *buffer
 	direct      calls // calls of the driver beside the buffer
+	asking      *asking
 	ctx         context.Context
 	cancel      context.CancelCauseFunc
 	done        chan struct{} // closed when the dispatcher has gone
 }
 
 func newProducer(ap *accessPoint, cfg om.ProducerConfig) *producer {
+	cfg.Group = cmp.Or(cfg.Group, rand.Text()) // it outlives a Stop and Start
 	p := &producer{ap: ap, cfg: cfg, hooks: newChain(cfg.Interceptors)}
 	p.lifecycle.open = p.openRun
 	p.lifecycle.quit = p.quitRun
@@ -40,9 +44,12 @@ func newProducer(ap *accessPoint, cfg om.ProducerConfig) *producer {
 }
 
 func (p *producer) openRun(ctx context.Context) error {
-	var cfg spi.SenderConfig
+	cfg := spi.SenderConfig{ProducerID: p.cfg.ID}
+	if cfg.ProducerID != "" && !p.ap.caps.Has(om.CapFencing) {
+		return unsupported("start producer", cfg.ProducerID, om.CapFencing)
+	}
 	if p.ap.caps.Has(om.CapTransaction) {
-		cfg.Checker = p.cfg.Checker
+		cfg.Checker, cfg.Group = p.guarded(), p.cfg.Group
 	}
 	sender, err := p.ap.conn.NewSender(ctx, cfg)
 	if err != nil {
@@ -54,6 +61,7 @@ func (p *producer) openRun(ctx context.Context) error {
 		atomicBatch: p.ap.caps.Has(om.CapAtomicBatch),
 		sender:      sender,
 		buffer:      newBuffer(p.cfg),
+		asking:      newAsking(),
 		done:        make(chan struct{}),
 	}
 	r.ctx, r.cancel = context.WithCancelCause(context.Background())
@@ -67,6 +75,7 @@ func (p *producer) openRun(ctx context.Context) error {
 func (p *producer) quitRun(limit context.Context) error {
 	r := p.run.Load()
 	closed := p.closed.Load()
+	r.asking.stop(stopCut(closed))
 	r.direct.refuse()
 	r.buffer.refuse(p.ready("send", ""))
 	graceful := r.buffer.wait(limit) && r.direct.wait(limit)
@@ -78,6 +87,7 @@ func (p *producer) quitRun(limit context.Context) error {
 	if graceful {
 		<-r.done
 	}
+	r.asking.close(limit)
 	err := p.ap.errs.wrap(release(limit, r.sender.Close), "stop producer", "")
 	if !graceful {
 		grace := time.NewTimer(closeGrace)

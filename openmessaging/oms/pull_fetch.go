@@ -64,7 +64,7 @@ func (s *pullSource) pop(now time.Time) *inflight {
 		f := s.kept[0]
 		s.kept[0] = nil
 		s.kept = s.kept[1:]
-		if !f.leaseOver(now) {
+		if !f.leaseOver(now) && f.handOut() {
 			return f
 		}
 	}
@@ -127,11 +127,14 @@ func (r *pullRun) fetch(ctx context.Context, s *pullSource, max int) {
 	}
 }
 
-// deliveries returns pointers to all deliveries of the slab.
+// deliveries returns pointers to the deliveries of the slab that may be handed
+// out: to all but those of partitions that have been revoked.
 func (b *slab) deliveries() []*om.Delivery {
-	ds := make([]*om.Delivery, len(b.items))
+	ds := make([]*om.Delivery, 0, len(b.items))
 	for i := range b.items {
-		ds[i] = &b.items[i].Delivery
+		if b.items[i].handOut() {
+			ds = append(ds, &b.items[i].Delivery)
+		}
 	}
 	return ds
 }

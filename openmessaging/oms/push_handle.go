@@ -29,14 +29,20 @@ func (r *pushRun) work() {
 	}
 	buf := make([]*inflight, 0, most)
 	for fs := r.take(buf); len(fs) > 0; fs = r.take(buf) {
-		if r.handler.one != nil {
-			r.handleOne(fs[0])
-		} else {
-			r.handleMany(fs)
-		}
+		r.handle(fs)
 		clear(fs)
 	}
 	returned = true
+}
+
+// handle calls the handler, also one that ends its goroutine.
+func (r *pushRun) handle(fs []*inflight) {
+	defer r.handled(fs[0].Partition)
+	if r.handler.one != nil {
+		r.handleOne(fs[0])
+	} else {
+		r.handleMany(fs)
+	}
 }
 
 func (r *pushRun) isHalted() bool {

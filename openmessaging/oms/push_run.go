@@ -2,8 +2,12 @@ package oms
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"sync"
 	"time"
+
+	om "github.com/openmessaging/openmessaging-go/openmessaging"
 )
 
 // The phases of a push consumer's delivery, as far as leases go.
@@ -38,12 +42,13 @@ type pushRun struct {
 	ready       []*inflight
 	suspended   bool
 	halted      bool
+	busy        map[int32]bool  // partitions with a handler, in an assigned group
 	fetching    context.Context // of the present receive; renewed after a suspension
 	stopReceive context.CancelFunc
 }
 
 func startPushRun(c *pushConsumer, h pushHandler, src *source, suspended bool) *pushRun {
-	r := &pushRun{c: c, src: src, handler: h, suspended: suspended, fetched: make(chan struct{})}
+	r := &pushRun{c: c, src: src, handler: h, suspended: suspended, fetched: make(chan struct{}), busy: make(map[int32]bool)}
 	r.arrival.L, r.room.L = &r.mu, &r.mu
 	r.life, r.endLife = context.WithCancel(context.Background())
 	r.handling, r.endHandling = context.WithCancel(context.WithValue(context.Background(), handlerKey{}, c))
@@ -73,6 +78,8 @@ func (r *pushRun) fetch() {
 		case err == nil:
 			pace.tries = 0
 			r.offer(got)
+		case errors.Is(err, om.CodeMemberFenced):
+			return
 		case ctx.Err() == nil:
 			r.c.report(err)
 			pace.pause(r.life)
@@ -128,26 +135,72 @@ func (r *pushRun) take(buf []*inflight) []*inflight {
 		if r.halted {
 			return nil
 		}
-		now, n := time.Now(), 0
-		for n < len(r.ready) && len(buf) < cap(buf) {
-			f := r.ready[n]
-			n++
-			if f.leaseOver(now) {
-				r.release(f)
-				continue
-			}
-			f.phase.Store(phaseRunning)
-			buf = append(buf, f)
+		if r.src.member != nil {
+			buf = r.takePartition(buf)
+		} else {
+			buf = r.takeFirst(buf)
 		}
-		clear(r.ready[:n])
-		r.ready = r.ready[n:]
 		if len(r.ready) <= r.c.cfg.Prefetch/2 {
 			r.room.Signal()
 		}
 		if len(buf) > 0 {
 			return buf
 		}
+		if len(r.ready) > 0 { // all of partitions that have a handler
+			r.arrival.Wait()
+		}
 	}
+}
+
+// takeFirst takes the messages that have been ready longest.
+func (r *pushRun) takeFirst(buf []*inflight) []*inflight {
+	now, n := time.Now(), 0
+	for n < len(r.ready) && len(buf) < cap(buf) {
+		f := r.ready[n]
+		n++
+		if f.leaseOver(now) {
+			r.release(f)
+			continue
+		}
+		f.phase.Store(phaseRunning)
+		buf = append(buf, f)
+	}
+	clear(r.ready[:n])
+	r.ready = r.ready[n:]
+	return buf
+}
+
+// takePartition takes messages of one partition that has no handler now, and
+// marks it as having one.
+func (r *pushRun) takePartition(buf []*inflight) []*inflight {
+	now := time.Now()
+	r.ready = slices.DeleteFunc(r.ready, func(f *inflight) bool {
+		switch {
+		case len(buf) == cap(buf) || r.busy[f.Partition] || len(buf) > 0 && buf[0].Partition != f.Partition:
+			return false
+		case f.leaseOver(now) || !f.handOut():
+			r.release(f)
+			return true
+		}
+		f.phase.Store(phaseRunning)
+		buf = append(buf, f)
+		return true
+	})
+	if len(buf) > 0 {
+		r.busy[buf[0].Partition] = true
+	}
+	return buf
+}
+
+// handled lets another handler have the partition of messages.
+func (r *pushRun) handled(partition int32) {
+	if r.src.member == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.busy, partition)
+	r.arrival.Broadcast()
 }
 
 // dropLost takes f out of the ready messages; it reports false when f is not
@@ -171,6 +224,7 @@ func (r *pushRun) release(f *inflight) {
 	if f.phase.Swap(phaseDone) != phaseDone && r.keeper != nil {
 		r.keeper.release(f)
 	}
+	f.cameBack()
 }
 
 func (r *pushRun) suspend(suspended bool) {

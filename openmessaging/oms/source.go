@@ -17,6 +17,7 @@ type source struct {
 	nacker   spi.Nacker       // nil where the driver cannot
 	leaser   spi.Leaser       // nil where the driver cannot
 	dead     spi.DeadLetterer // nil where the driver cannot
+	member   *membership      // of an assigned group; nil in a shared one
 	settling calls            // settlements that run; refused when the source is closed
 }
 
@@ -36,6 +37,18 @@ func newSource(c *consumer, queue string, receiver spi.Receiver) *source {
 
 // receive blocks for one to max deliveries and returns them in a slab.
 func (s *source) receive(ctx context.Context, max int) (*slab, error) {
+	if s.member != nil {
+		return s.member.receive(ctx, max)
+	}
+	got, err := s.receiveNow(ctx, max)
+	if err != nil {
+		return nil, err
+	}
+	return s.slabOf(got), nil
+}
+
+// receiveNow calls the driver.
+func (s *source) receiveNow(ctx context.Context, max int) ([]spi.Received, error) {
 	got, err := s.receiver.Receive(ctx, max)
 	if err == nil && len(got) == 0 {
 		err = om.NewError(om.CodeServerError, "receive", s.queue, "the driver returned neither messages nor an error")
@@ -43,6 +56,10 @@ func (s *source) receive(ctx context.Context, max int) (*slab, error) {
 	if err != nil {
 		return nil, s.c.ap.errs.wrap(err, "receive", s.queue)
 	}
+	return got, nil
+}
+
+func (s *source) slabOf(got []spi.Received) *slab {
 	now := time.Now()
 	b := &slab{items: make([]inflight, len(got))}
 	for i := range got {
@@ -51,7 +68,7 @@ func (s *source) receive(ctx context.Context, max int) (*slab, error) {
 		f.src, f.receipt = s, r.Receipt
 		f.lease.Store(leaseEnd(r.LeaseUntil, now, s.c.cfg.Lease).UnixNano())
 	}
-	return b, nil
+	return b
 }
 
 // settlement is what is to become of deliveries.
@@ -103,6 +120,7 @@ func (s *source) settle(ctx context.Context, what settlement, fs []*inflight) (e
 			f.lease.Store(lease)
 		default:
 			f.settled.Store(uint32(what.action))
+			f.cameBack()
 		}
 	}
 	if !failed {
@@ -183,6 +201,9 @@ func (s *source) closedError(op string) error {
 // close lets settlements that run finish, unless limit ends, and closes the
 // driver's receiver.
 func (s *source) close(limit context.Context) error {
+	if s.member != nil {
+		s.member.end(limit)
+	}
 	s.settling.refuse()
 	s.settling.wait(limit)
 	return s.c.ap.errs.wrap(release(limit, s.receiver.Close), "unbind", s.queue)

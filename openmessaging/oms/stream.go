@@ -3,7 +3,6 @@ package oms
 import (
 	"context"
 	"errors"
-	"iter"
 	"sync/atomic"
 
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
@@ -75,107 +74,7 @@ func (c *streamConsumer) Open(ctx context.Context, queue string, partition int32
 	if err != nil {
 		return nil, c.failure(ctx, err, "open stream", queue)
 	}
-	return &cursor{c: c, queue: queue, partition: partition, offset: offset}, nil
-}
-
-// cursor implements openmessaging.Cursor.
-type cursor struct {
-	c         *streamConsumer
-	queue     string
-	partition int32
-	offset    int64 // of the message that Forward hands out next
-}
-
-// readAhead is how many messages a cursor asks the driver for at once.
-const readAhead = 256
-
-func (k *cursor) Position() om.Position { return om.AtOffset(k.offset) }
-
-func (k *cursor) Forward(ctx context.Context) iter.Seq2[*om.Delivery, error] {
-	return func(yield func(*om.Delivery, error) bool) {
-		within, release, err := k.c.within(ctx, "read stream", k.queue)
-		if err != nil {
-			yield(nil, err)
-			return
-		}
-		defer release()
-		for {
-			got, err := readWaiting(within, k.c.streamer, k.queue, k.partition, k.offset, readAhead)
-			if err != nil {
-				yield(nil, k.c.failure(ctx, err, "read stream", k.queue))
-				return
-			}
-			ds := unsettled(got)
-			for i := range ds {
-				k.offset = ds[i].Offset + 1
-				if !yield(&ds[i], nil) {
-					return
-				}
-				if within.Err() != nil {
-					break // the next read tells why
-				}
-			}
-		}
-	}
-}
-
-func (k *cursor) Backward(ctx context.Context) iter.Seq2[*om.Delivery, error] {
-	return func(yield func(*om.Delivery, error) bool) {
-		within, release, err := k.c.within(ctx, "read stream", k.queue)
-		if err != nil {
-			yield(nil, err)
-			return
-		}
-		defer release()
-		fail := func(err error) { yield(nil, k.c.failure(ctx, err, "read stream", k.queue)) }
-		begin, err := k.c.streamer.Resolve(within, k.queue, k.partition, om.Begin())
-		if err != nil {
-			fail(err)
-			return
-		}
-		for high := k.offset; high > begin; {
-			low := max(begin, high-readAhead)
-			ds, err := k.window(within, low, high)
-			if err != nil {
-				fail(err)
-				return
-			}
-			for i := len(ds) - 1; i >= 0; i-- {
-				if err := within.Err(); err != nil {
-					fail(err)
-					return
-				}
-				k.offset = ds[i].Offset
-				if !yield(&ds[i], nil) {
-					return
-				}
-			}
-			high = low
-		}
-	}
-}
-
-// window returns the messages with low ≤ offset < high, ascending. Offsets may
-// have gaps.
-func (k *cursor) window(ctx context.Context, low, high int64) ([]om.Delivery, error) {
-	var ds []om.Delivery
-	for low < high {
-		got, err := k.c.streamer.ReadAt(ctx, k.queue, k.partition, low, int(high-low))
-		if err != nil {
-			return nil, err
-		}
-		for i := range got {
-			if got[i].Offset >= high {
-				return ds, nil
-			}
-			low = got[i].Offset + 1
-			ds = append(ds, om.NewDelivery(got[i].Message, got[i].Partition, got[i].Offset, nil))
-		}
-		if len(got) == 0 {
-			break
-		}
-	}
-	return ds, nil
+	return &cursor{c: c, queue: queue, partition: partition, offset: offset, ahead: firstAhead}, nil
 }
 
 // readWaiting reads from an offset on and blocks for the first message.

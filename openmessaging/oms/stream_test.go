@@ -3,7 +3,9 @@ package oms_test
 import (
 	"context"
 	"errors"
+	"iter"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -83,6 +85,59 @@ func TestStream_turns_round(t *testing.T) {
 			break
 		}
 		equal(t, "position", k.Position(), om.AtOffset(3))
+	})
+}
+
+// A cursor that is asked for one message at a time, or for all, reads the
+// partition a few times and not once for each message.
+func TestStream_reads_ahead(t *testing.T) {
+	const n = 20_000
+	for _, single := range []bool{false, true} {
+		bubble(t, func(t *testing.T) {
+			f := newFake("q")
+			f.fill("q", numbered(n)...)
+			k := cursorAt(t, streamer(t, f), om.Begin())
+			walk := func(way func(context.Context) iter.Seq2[*om.Delivery, error], first, step int) {
+				f.reads = 0
+				for want, count := first, 0; count < n; {
+					for d, err := range way(t.Context()) {
+						ok(t, err)
+						equal(t, "offset", d.Offset, int64(want))
+						want += step
+						if count++; single || count == n {
+							break
+						}
+					}
+				}
+				if f.reads > 15 {
+					t.Errorf("%d reads for %d messages, single %v", f.reads, n, single)
+				}
+			}
+			walk(k.Forward, 0, 1)
+			walk(k.Backward, n-1, -1)
+		})
+	}
+}
+
+// Large bodies are read a few at a time, and not much more often than once.
+func TestStream_large_bodies(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := newFake("q")
+		large := strings.Repeat("x", 1<<20)
+		f.fill("q", slices.Repeat([]string{large}, 60)...)
+		f.fill("q", numbered(600)...)
+		f.fill("q", slices.Repeat([]string{large}, 60)...)
+		got := 0
+		k := cursorAt(t, streamer(t, f), om.End())
+		for d, err := range k.Backward(t.Context()) {
+			ok(t, err)
+			got++
+			equal(t, "offset", d.Offset, int64(720-got))
+		}
+		equal(t, "messages", got, 720)
+		if all := 120 * len(large); f.reads > 100 || f.readBytes > 2*all {
+			t.Errorf("%d reads of %d bytes in all; there are %d", f.reads, f.readBytes, all)
+		}
 	})
 }
 

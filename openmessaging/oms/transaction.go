@@ -10,7 +10,7 @@ import (
 
 // Prepare and the ends of transactions are not retried: after a failure that
 // leaves them open the checker decides.
-func (p *producer) Prepare(ctx context.Context, m *om.Message) (om.Transaction, error) {
+func (p *producer) Prepare(ctx context.Context, m *om.Message, opts ...om.PrepareOption) (om.Transaction, error) {
 	const op = "prepare"
 	queue := queueOf(m)
 	r, err := p.current(ctx, op, queue)
@@ -34,7 +34,11 @@ func (p *producer) Prepare(ctx context.Context, m *om.Message) (om.Transaction, 
 	if err != nil {
 		return nil, err
 	}
-	out, id, err := t.Prepare(ctx, half)
+	var cfg om.PrepareConfig
+	for _, o := range opts {
+		o(&cfg)
+	}
+	out, id, err := t.Prepare(ctx, half, cfg.Check)
 	if err == nil {
 		err = out.Err
 	}

@@ -26,6 +26,8 @@ var (
 	_ om.Settler        = (*MockSettler)(nil)
 	_ om.Acker          = (*MockAcker)(nil)
 	_ om.Lifecycle      = (*MockLifecycle)(nil)
+
+	_ om.AllocationStrategy = (*MockAllocationStrategy)(nil)
 )
 
 // typesIn returns the exported types of a folder's files and whether each is an

@@ -9,6 +9,7 @@
 package omsmock
 
 //go:generate go tool -modfile=../../internal/tools/go.mod mockgen -source=../accesspoint.go -destination=accesspoint.go -package=omsmock
+//go:generate go tool -modfile=../../internal/tools/go.mod mockgen -source=../allocation.go -destination=allocation.go -package=omsmock
 //go:generate go tool -modfile=../../internal/tools/go.mod mockgen -source=../consumer.go -destination=consumer.go -package=omsmock -aux_files=github.com/openmessaging/openmessaging-go/openmessaging=../lifecycle.go
 //go:generate go tool -modfile=../../internal/tools/go.mod mockgen -source=../delivery.go -destination=delivery.go -package=omsmock
 //go:generate go tool -modfile=../../internal/tools/go.mod mockgen -source=../lifecycle.go -destination=lifecycle.go -package=omsmock

@@ -116,18 +116,38 @@ func (mr *MockProducerMockRecorder) Flush(ctx interface{}) *gomock.Call {
 }
 
 // Prepare mocks base method.
-func (m_2 *MockProducer) Prepare(ctx context.Context, m *openmessaging.Message) (openmessaging.Transaction, error) {
+func (m_2 *MockProducer) Prepare(ctx context.Context, m *openmessaging.Message, opts ...openmessaging.PrepareOption) (openmessaging.Transaction, error) {
 	m_2.ctrl.T.Helper()
-	ret := m_2.ctrl.Call(m_2, "Prepare", ctx, m)
+	varargs := []interface{}{ctx, m}
+	for _, a := range opts {
+		varargs = append(varargs, a)
+	}
+	ret := m_2.ctrl.Call(m_2, "Prepare", varargs...)
 	ret0, _ := ret[0].(openmessaging.Transaction)
 	ret1, _ := ret[1].(error)
 	return ret0, ret1
 }
 
 // Prepare indicates an expected call of Prepare.
-func (mr *MockProducerMockRecorder) Prepare(ctx, m interface{}) *gomock.Call {
+func (mr *MockProducerMockRecorder) Prepare(ctx, m interface{}, opts ...interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Prepare", reflect.TypeOf((*MockProducer)(nil).Prepare), ctx, m)
+	varargs := append([]interface{}{ctx, m}, opts...)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Prepare", reflect.TypeOf((*MockProducer)(nil).Prepare), varargs...)
+}
+
+// Request mocks base method.
+func (m_2 *MockProducer) Request(ctx context.Context, m *openmessaging.Message) (*openmessaging.Message, error) {
+	m_2.ctrl.T.Helper()
+	ret := m_2.ctrl.Call(m_2, "Request", ctx, m)
+	ret0, _ := ret[0].(*openmessaging.Message)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
+}
+
+// Request indicates an expected call of Request.
+func (mr *MockProducerMockRecorder) Request(ctx, m interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Request", reflect.TypeOf((*MockProducer)(nil).Request), ctx, m)
 }
 
 // Send mocks base method.
@@ -214,6 +234,26 @@ func (m_2 *MockProducer) SendOneway(ctx context.Context, m *openmessaging.Messag
 func (mr *MockProducerMockRecorder) SendOneway(ctx, m interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "SendOneway", reflect.TypeOf((*MockProducer)(nil).SendOneway), ctx, m)
+}
+
+// SendTransacted mocks base method.
+func (m *MockProducer) SendTransacted(ctx context.Context, ms []*openmessaging.Message, acks ...*openmessaging.Delivery) ([]openmessaging.SendResult, error) {
+	m.ctrl.T.Helper()
+	varargs := []interface{}{ctx, ms}
+	for _, a := range acks {
+		varargs = append(varargs, a)
+	}
+	ret := m.ctrl.Call(m, "SendTransacted", varargs...)
+	ret0, _ := ret[0].([]openmessaging.SendResult)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
+}
+
+// SendTransacted indicates an expected call of SendTransacted.
+func (mr *MockProducerMockRecorder) SendTransacted(ctx, ms interface{}, acks ...interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	varargs := append([]interface{}{ctx, ms}, acks...)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "SendTransacted", reflect.TypeOf((*MockProducer)(nil).SendTransacted), varargs...)
 }
 
 // Start mocks base method.

@@ -35,6 +35,20 @@ func (m *MockResources) EXPECT() *MockResourcesMockRecorder {
 	return m.recorder
 }
 
+// AddPartitions mocks base method.
+func (m *MockResources) AddPartitions(ctx context.Context, queue string, total int) error {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "AddPartitions", ctx, queue, total)
+	ret0, _ := ret[0].(error)
+	return ret0
+}
+
+// AddPartitions indicates an expected call of AddPartitions.
+func (mr *MockResourcesMockRecorder) AddPartitions(ctx, queue, total interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "AddPartitions", reflect.TypeOf((*MockResources)(nil).AddPartitions), ctx, queue, total)
+}
+
 // CancelDelayed mocks base method.
 func (m *MockResources) CancelDelayed(ctx context.Context, queue, messageID string) error {
 	m.ctrl.T.Helper()
@@ -47,6 +61,20 @@ func (m *MockResources) CancelDelayed(ctx context.Context, queue, messageID stri
 func (mr *MockResourcesMockRecorder) CancelDelayed(ctx, queue, messageID interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "CancelDelayed", reflect.TypeOf((*MockResources)(nil).CancelDelayed), ctx, queue, messageID)
+}
+
+// ConfigureGroup mocks base method.
+func (m *MockResources) ConfigureGroup(ctx context.Context, queue, group string, c openmessaging.GroupConfig) error {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "ConfigureGroup", ctx, queue, group, c)
+	ret0, _ := ret[0].(error)
+	return ret0
+}
+
+// ConfigureGroup indicates an expected call of ConfigureGroup.
+func (mr *MockResourcesMockRecorder) ConfigureGroup(ctx, queue, group, c interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "ConfigureGroup", reflect.TypeOf((*MockResources)(nil).ConfigureGroup), ctx, queue, group, c)
 }
 
 // CreateNamespace mocks base method.
@@ -147,6 +175,50 @@ func (mr *MockResourcesMockRecorder) DeleteRoute(ctx, name interface{}) *gomock.
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "DeleteRoute", reflect.TypeOf((*MockResources)(nil).DeleteRoute), ctx, name)
 }
 
+// EndTransaction mocks base method.
+func (m *MockResources) EndTransaction(ctx context.Context, id string, verdict openmessaging.TxVerdict) error {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "EndTransaction", ctx, id, verdict)
+	ret0, _ := ret[0].(error)
+	return ret0
+}
+
+// EndTransaction indicates an expected call of EndTransaction.
+func (mr *MockResourcesMockRecorder) EndTransaction(ctx, id, verdict interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "EndTransaction", reflect.TypeOf((*MockResources)(nil).EndTransaction), ctx, id, verdict)
+}
+
+// FindMessages mocks base method.
+func (m *MockResources) FindMessages(ctx context.Context, queue string, q openmessaging.MessageQuery) (openmessaging.MessagePage, error) {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "FindMessages", ctx, queue, q)
+	ret0, _ := ret[0].(openmessaging.MessagePage)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
+}
+
+// FindMessages indicates an expected call of FindMessages.
+func (mr *MockResourcesMockRecorder) FindMessages(ctx, queue, q interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "FindMessages", reflect.TypeOf((*MockResources)(nil).FindMessages), ctx, queue, q)
+}
+
+// Group mocks base method.
+func (m *MockResources) Group(ctx context.Context, queue, group string) (openmessaging.GroupConfig, error) {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "Group", ctx, queue, group)
+	ret0, _ := ret[0].(openmessaging.GroupConfig)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
+}
+
+// Group indicates an expected call of Group.
+func (mr *MockResourcesMockRecorder) Group(ctx, queue, group interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Group", reflect.TypeOf((*MockResources)(nil).Group), ctx, queue, group)
+}
+
 // Groups mocks base method.
 func (m *MockResources) Groups(ctx context.Context, queue string) ([]openmessaging.GroupInfo, error) {
 	m.ctrl.T.Helper()
@@ -236,6 +308,21 @@ func (mr *MockResourcesMockRecorder) Queues(ctx interface{}) *gomock.Call {
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Queues", reflect.TypeOf((*MockResources)(nil).Queues), ctx)
 }
 
+// Redrive mocks base method.
+func (m *MockResources) Redrive(ctx context.Context, queue, group string, r openmessaging.Redrive) ([]openmessaging.Redriven, error) {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "Redrive", ctx, queue, group, r)
+	ret0, _ := ret[0].([]openmessaging.Redriven)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
+}
+
+// Redrive indicates an expected call of Redrive.
+func (mr *MockResourcesMockRecorder) Redrive(ctx, queue, group, r interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Redrive", reflect.TypeOf((*MockResources)(nil).Redrive), ctx, queue, group, r)
+}
+
 // Routes mocks base method.
 func (m *MockResources) Routes(ctx context.Context) ([]openmessaging.RouteConfig, error) {
 	m.ctrl.T.Helper()
@@ -277,6 +364,56 @@ func (m *MockResources) SetFilter(ctx context.Context, queue string, f openmessa
 func (mr *MockResourcesMockRecorder) SetFilter(ctx, queue, f interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "SetFilter", reflect.TypeOf((*MockResources)(nil).SetFilter), ctx, queue, f)
+}
+
+// Stats mocks base method.
+func (m *MockResources) Stats(ctx context.Context, queues ...string) ([]openmessaging.QueueStats, error) {
+	m.ctrl.T.Helper()
+	varargs := []interface{}{ctx}
+	for _, a := range queues {
+		varargs = append(varargs, a)
+	}
+	ret := m.ctrl.Call(m, "Stats", varargs...)
+	ret0, _ := ret[0].([]openmessaging.QueueStats)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
+}
+
+// Stats indicates an expected call of Stats.
+func (mr *MockResourcesMockRecorder) Stats(ctx interface{}, queues ...interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	varargs := append([]interface{}{ctx}, queues...)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Stats", reflect.TypeOf((*MockResources)(nil).Stats), varargs...)
+}
+
+// Transaction mocks base method.
+func (m *MockResources) Transaction(ctx context.Context, id string) (openmessaging.TransactionInfo, error) {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "Transaction", ctx, id)
+	ret0, _ := ret[0].(openmessaging.TransactionInfo)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
+}
+
+// Transaction indicates an expected call of Transaction.
+func (mr *MockResourcesMockRecorder) Transaction(ctx, id interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Transaction", reflect.TypeOf((*MockResources)(nil).Transaction), ctx, id)
+}
+
+// Transactions mocks base method.
+func (m *MockResources) Transactions(ctx context.Context, queue string, max int) ([]openmessaging.TransactionInfo, error) {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "Transactions", ctx, queue, max)
+	ret0, _ := ret[0].([]openmessaging.TransactionInfo)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
+}
+
+// Transactions indicates an expected call of Transactions.
+func (mr *MockResourcesMockRecorder) Transactions(ctx, queue, max interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Transactions", reflect.TypeOf((*MockResources)(nil).Transactions), ctx, queue, max)
 }
 
 // UpdateRoute mocks base method.

@@ -6,6 +6,9 @@ package await
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -68,11 +71,16 @@ var ErrLate = errors.New("no answer in time")
 // Calls gathers answers. Its zero value is ready; its methods may be called
 // concurrently.
 type Calls[T any] struct {
+	// Prefix is what the ids of requests begin with.
+	Prefix string
 	// Breaks end calls under way.
 	Breaks Breaks
 	// Limit is how long answers may take after the last request of a call was
 	// sent; 0 is 5 s.
 	Limit time.Duration
+	// Ready, when it is there, is asked before a call sends: its error, why
+	// nothing can be sent, then is the answer to all.
+	Ready func() error
 
 	mu   sync.Mutex
 	last int
@@ -92,19 +100,12 @@ type Answer[T any] struct {
 	came  bool
 }
 
-// Requests are the requests of one call.
-type Requests interface {
-	// Send sends request i. What is answered to it goes to Calls.Answer with
-	// the same numbers; an error is its answer.
-	Send(call, i int) error
-	// Concerned says whether a break answers request i.
-	Concerned(i int, err error) bool
-}
-
 // Ask sends n requests and returns their answers when all have come. Those that
 // have not when ctx ends, at a break, or when the Limit is over, get an error:
-// whether the system has received them is not known.
-func (c *Calls[T]) Ask(ctx context.Context, n int, rs Requests) []Answer[T] {
+// whether the system has received them is not known. send sends request i: what
+// is answered to it goes to Answer with its id, and an error is its answer.
+// concerned says whether a break answers request i.
+func (c *Calls[T]) Ask(ctx context.Context, n int, send func(i int, id string) error, concerned func(i int, err error) bool) []Answer[T] {
 	if n == 0 {
 		return nil
 	}
@@ -118,9 +119,16 @@ func (c *Calls[T]) Ask(ctx context.Context, n int, rs Requests) []Answer[T] {
 	number := c.last
 	c.open[number] = a
 	c.mu.Unlock()
-	for i := range n {
-		if err := rs.Send(number, i); err != nil {
-			c.Answer(number, i, *new(T), err)
+	if c.Ready != nil {
+		if err := c.Ready(); err != nil {
+			send = func(int, string) error { return err }
+		}
+	}
+	id := fmt.Appendf(nil, "%s%d-", c.Prefix, number)
+	for i, first := 0, len(id); i < n; i++ {
+		id = strconv.AppendInt(id[:first], int64(i), 10)
+		if err := send(i, string(id)); err != nil {
+			c.answer(number, i, *new(T), err)
 		}
 	}
 	limit := c.Limit
@@ -131,8 +139,8 @@ func (c *Calls[T]) Ask(ctx context.Context, n int, rs Requests) []Answer[T] {
 	defer timer.Stop()
 	end := func(err error, all bool) {
 		for i := range n {
-			if all || rs.Concerned(i, err) {
-				c.Answer(number, i, *new(T), err)
+			if all || concerned(i, err) {
+				c.answer(number, i, *new(T), err)
 			}
 		}
 	}
@@ -154,9 +162,19 @@ func (c *Calls[T]) Ask(ctx context.Context, n int, rs Requests) []Answer[T] {
 	}
 }
 
-// Answer takes the answer to request i of a call. One that nobody waits for any
-// more is dropped.
-func (c *Calls[T]) Answer(call, i int, v T, err error) {
+// Answer takes the answer to the request with an id. One that nobody waits for
+// is dropped.
+func (c *Calls[T]) Answer(id string, v T, err error) {
+	if rest, ours := strings.CutPrefix(id, c.Prefix); ours {
+		call, place, _ := strings.Cut(rest, "-")
+		n, bad := strconv.Atoi(call)
+		if i, none := strconv.Atoi(place); bad == nil && none == nil {
+			c.answer(n, i, v, err)
+		}
+	}
+}
+
+func (c *Calls[T]) answer(call, i int, v T, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	a := c.open[call]

@@ -3,7 +3,6 @@ package await_test
 import (
 	"context"
 	"errors"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,54 +16,42 @@ var (
 	errNotFound = errors.New("not found")
 )
 
-// requests answers the even ones, refuses to send the third, and leaves the rest.
-type requests struct {
-	calls *await.Calls[int]
-	call  atomic.Int64
-}
-
-func (r *requests) Send(call, i int) error {
-	r.call.Store(int64(call))
-	switch {
-	case i == 3:
-		return errNotFound
-	case i%2 == 0:
-		go r.calls.Answer(call, i, 10*i, nil)
-		go r.calls.Answer(call, i, 10*i, nil) // twice is once
-	}
-	return nil
-}
-
-func (r *requests) Concerned(i int, err error) bool { return err != errRefused || i == 1 }
-
 func TestAsk(t *testing.T) {
 	for name, c := range map[string]struct {
 		after time.Duration
-		do    func(c *await.Calls[int], call int, cancel func())
+		do    func(c *await.Calls[int], cancel func())
 		want  error // of requests 1 and 5
 		first error // of request 1, where it is another
 	}{
 		"nobody answers":  {want: await.ErrLate},
-		"the call ends":   {do: func(_ *await.Calls[int], _ int, cancel func()) { cancel() }, want: context.Canceled},
-		"the line breaks": {do: func(c *await.Calls[int], _ int, _ func()) { c.Breaks.Tell(errLost) }, want: errLost},
-		"one is refused":  {do: func(c *await.Calls[int], _ int, _ func()) { c.Breaks.Tell(errRefused) }, want: await.ErrLate, first: errRefused},
-		"others are meant": {do: func(c *await.Calls[int], call int, _ func()) {
-			c.Answer(call+1, 1, 1, nil)
-			c.Answer(call, 99, 1, nil)
-			c.Answer(call, -1, 1, nil)
+		"the call ends":   {do: func(_ *await.Calls[int], cancel func()) { cancel() }, want: context.Canceled},
+		"the line breaks": {do: func(c *await.Calls[int], _ func()) { c.Breaks.Tell(errLost) }, want: errLost},
+		"one is refused":  {do: func(c *await.Calls[int], _ func()) { c.Breaks.Tell(errRefused) }, want: await.ErrLate, first: errRefused},
+		"others are meant": {do: func(c *await.Calls[int], _ func()) {
+			for _, id := range []string{"r.2-1", "r.1-99", "r.1--1", "r.1-", "r.1", "r.1-1.", "r.", "1-1", ""} {
+				c.Answer(id, 1, nil)
+			}
 		}, want: await.ErrLate},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				calls := &await.Calls[int]{Limit: time.Minute}
+				calls := &await.Calls[int]{Prefix: "r.", Limit: time.Minute}
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
-				rs := &requests{calls: calls}
 				if c.do != nil {
-					time.AfterFunc(time.Second, func() { c.do(calls, int(rs.call.Load()), cancel) })
+					time.AfterFunc(time.Second, func() { c.do(calls, cancel) })
 				}
 				began := time.Now()
-				answers := calls.Ask(ctx, 6, rs)
+				answers := calls.Ask(ctx, 6, func(i int, id string) error {
+					switch {
+					case i == 3:
+						return errNotFound
+					case i%2 == 0:
+						go calls.Answer(id, 10*i, nil)
+						go calls.Answer(id, 10*i, nil) // twice is once
+					}
+					return nil
+				}, func(i int, err error) bool { return err != errRefused || i == 1 })
 				for i, a := range answers {
 					want := c.want
 					switch {
@@ -85,7 +72,7 @@ func TestAsk(t *testing.T) {
 			})
 		})
 	}
-	if got := new(await.Calls[int]).Ask(t.Context(), 0, nil); got != nil {
+	if got := new(await.Calls[int]).Ask(t.Context(), 0, nil, nil); got != nil {
 		t.Error(got)
 	}
 }
@@ -125,4 +112,20 @@ func TestWithin(t *testing.T) {
 			t.Error(err, within.Err())
 		}
 	})
+}
+
+func TestAskWhenNotReady(t *testing.T) {
+	ready := errLost
+	calls := &await.Calls[int]{Ready: func() error { return ready }}
+	for _, want := range []error{errLost, errNotFound} {
+		sent := 0
+		answers := calls.Ask(t.Context(), 2, func(int, string) error {
+			sent++
+			return errNotFound
+		}, nil)
+		if answers[0].Err != want || answers[1].Err != want || (sent > 0) != (want == errNotFound) {
+			t.Errorf("%d were sent, %v", sent, answers)
+		}
+		ready = nil
+	}
 }

@@ -107,21 +107,28 @@ func (a *Admin) Namespaces(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// queue returns the entry of a queue's name, without its configuration.
-func queue(name string) Entry {
-	namespace, short := om.SplitQueueName(name, om.DefaultNamespace)
-	return Entry{Namespace: namespace, Queue: short}
+// Queue returns the entry of a queue's name, of which it knows no more than the
+// long form of its name. A name that names no queue gives
+// CodeDestinationNotFound.
+func Queue(op, name string) (e Entry, err error) {
+	e.Namespace, e.Queue = om.SplitQueueName(name, om.DefaultNamespace)
+	e.Name = om.JoinQueueName(e.Namespace, e.Queue)
+	if e.Namespace == "" || e.Queue == "" {
+		err = om.NewError(om.CodeDestinationNotFound, op, name, "there is no such queue; a name is queue, or namespace://queue")
+	}
+	return e, err
 }
 
 // CreateQueue implements spi.Admin.
 func (a *Admin) CreateQueue(ctx context.Context, q om.QueueConfig) error {
 	const op = "create queue"
-	e := queue(q.Name)
+	e, _ := Queue(op, q.Name)
 	if err := cmp.Or(spi.CheckName(op, "namespace", e.Namespace), spi.CheckName(op, "queue", e.Queue)); err != nil {
 		return err
 	}
+	long := e.Name
 	e.QueueConfig = q
-	e.Name, e.Partitions = om.JoinQueueName(e.Namespace, e.Queue), cmp.Or(q.Partitions, 1)
+	e.Name, e.Partitions = long, cmp.Or(q.Partitions, 1)
 	if most := cmp.Or(a.MaxPartitions, 1); e.Partitions < 0 || e.Partitions > most {
 		return om.NewError(om.CodeBadParameter, op, q.Name, "%d partitions are not in 1 to %d", e.Partitions, most)
 	}
@@ -133,12 +140,19 @@ func (a *Admin) CreateQueue(ctx context.Context, q om.QueueConfig) error {
 
 // DeleteQueue implements spi.Admin.
 func (a *Admin) DeleteQueue(ctx context.Context, name string) error {
-	return a.Store.Remove(ctx, queue(name))
+	e, err := Queue("delete queue", name)
+	if err != nil {
+		return err
+	}
+	return a.Store.Remove(ctx, e)
 }
 
 // Queue implements spi.Admin.
 func (a *Admin) Queue(ctx context.Context, name string) (om.QueueConfig, error) {
-	e, err := a.Store.Find(ctx, queue(name))
+	e, err := Queue("describe queue", name)
+	if err == nil {
+		e, err = a.Store.Find(ctx, e)
+	}
 	return e.QueueConfig, err
 }
 

@@ -81,6 +81,8 @@ func TestNamespacesAndQueues(t *testing.T) {
 		{a.DeleteNamespace(ctx, om.DefaultNamespace), om.CodeBadParameter},
 		{a.DeleteNamespace(ctx, "none"), om.CodeNamespaceNotFound},
 		{a.DeleteQueue(ctx, "shop://none"), errNotThere},
+		{a.DeleteQueue(ctx, "shop://"), om.CodeDestinationNotFound}, // not the namespace
+		{a.DeleteQueue(ctx, ""), om.CodeDestinationNotFound},
 	} {
 		if (c.want == nil) != (c.err == nil) || !errors.Is(c.err, c.want) {
 			t.Errorf("step %d: %v instead of %v", i, c.err, c.want)

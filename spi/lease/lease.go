@@ -18,8 +18,9 @@ import (
 // System is the talk of a receiver with its system. T names a delivery there.
 type System[T any] interface {
 	// Fetch asks for up to limit messages, at least 1, and hands what comes to
-	// Keeper.Arrive; more than limit may come, and may come later. It blocks
-	// until some have come, some time has passed, or ctx ends. One call at a time.
+	// Keeper.Arrive; more than limit may come, and may come later, which
+	// Keeper.Late counts. It blocks until some have come, some time has passed,
+	// or ctx ends. One call at a time.
 	Fetch(ctx context.Context, limit int) error
 
 	// Tell says what became of deliveries: openmessaging.Ack, Nack, to be
@@ -45,7 +46,8 @@ type Config struct {
 // kept for the next Receive, before it is given back.
 const ReadyTime = time.Second
 
-// pace is the least time between two looks at the leases.
+// pace is the least time between two looks at the leases, and between two Fetches
+// of which the first was in vain.
 const pace = 5 * time.Millisecond
 
 // Keeper implements spi.Receiver, spi.Nacker and spi.Leaser. It gives a message
@@ -53,6 +55,10 @@ const pace = 5 * time.Millisecond
 // Init.
 type Keeper[T any] struct {
 	spi.Life
+	// Late counts the requests that messages may still come from. Close waits
+	// for them.
+	Late sync.WaitGroup
+
 	system System[T]
 	cfg    Config
 	turn   chan struct{} // held by the Receive that fetches
@@ -64,6 +70,7 @@ type Keeper[T any] struct {
 	timer   *time.Timer
 	next    time.Time // when the timer fires; zero when it does not
 	keeping bool      // keep is at work, and sets the timer when it ends
+	over    bool      // Close has given everything back
 }
 
 // Delivery is one delivery; its address is the spi.Receipt. The Keeper's mutex
@@ -193,7 +200,7 @@ func (k *Keeper[T]) keep() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.keeping = false
-	if k.Begin(ctx, "", "") != nil {
+	if k.over {
 		k.held = nil // nobody is there to try again
 	}
 	k.sweep()
@@ -257,8 +264,15 @@ func (k *Keeper[T]) Receive(ctx context.Context, limit int) ([]spi.Received, err
 		if out, err := k.hand(limit); len(out) > 0 || err != nil {
 			return out, err
 		}
+		asked := time.Now()
 		if err := k.system.Fetch(within, limit); err != nil && !k.some() {
 			return nil, cmp.Or(k.Begin(ctx, op, k.cfg.Queue), err)
+		}
+		if time.Since(asked) < pace && !k.some() { // a system that does not wait is not asked for ever
+			select {
+			case <-time.After(pace):
+			case <-within.Done():
+			}
 		}
 	}
 }
@@ -374,6 +388,7 @@ func (k *Keeper[T]) Close(ctx context.Context) error {
 			<-k.turn
 		case <-ctx.Done():
 		}
+		_, late := spi.Bound(ctx, func() (any, error) { k.Late.Wait(); return nil, nil }, func(any) {})
 		k.mu.Lock()
 		var back []*Delivery[T]
 		now := time.Now()
@@ -385,10 +400,10 @@ func (k *Keeper[T]) Close(ctx context.Context) error {
 				back = append(back, d)
 			}
 		}
-		k.ready = nil
+		k.ready, k.over = nil, true
 		k.timer.Stop()
 		k.mu.Unlock()
 		k.tell(ctx, om.Nack, back, 0)
-		return nil
+		return late
 	})
 }

@@ -257,6 +257,53 @@ func TestR068_a_receive_that_ends_loses_nothing(t *testing.T) {
 	})
 }
 
+// TestG04_close_waits_for_what_is_on_its_way has messages come while the
+// receiver closes, and after it has given up waiting for them.
+func TestG04_close_waits_for_what_is_on_its_way(t *testing.T) {
+	for name, wait := range map[string]time.Duration{"in time": time.Hour, "too late": time.Second} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &system{}
+				s.Init(s, lease.Config{Queue: "q", Lease: time.Hour})
+				s.Late.Add(1)
+				time.AfterFunc(time.Minute, func() {
+					s.arrive(1)
+					s.arrive(2)
+					s.Late.Done()
+				})
+				ctx, cancel := context.WithTimeout(t.Context(), wait)
+				defer cancel()
+				if err := s.Close(ctx); (err == nil) != (wait > time.Minute) {
+					t.Error(err)
+				}
+				if wait < time.Minute {
+					same(t, "before they come", s.told())
+					time.Sleep(time.Hour)
+				}
+				same(t, "given back", s.told(), "nack 1 after 0s", "nack 2 after 0s")
+			})
+		})
+	}
+}
+
+// TestFetchInVain has a system that comes back at once and brings nothing.
+func TestFetchInVain(t *testing.T) {
+	bubble(t, 0, lease.Config{Lease: time.Hour}, func(t *testing.T, s *system) {
+		n := 0
+		s.fetch = func(context.Context, int) error {
+			if n++; n == 200 {
+				s.arrive(1)
+			}
+			return nil
+		}
+		began := time.Now()
+		receive(t, s, 1)
+		if took := time.Since(began); took < 500*time.Millisecond || took > 2*time.Second {
+			t.Errorf("200 questions took %v", took)
+		}
+	})
+}
+
 func TestUnreadableMessages(t *testing.T) {
 	bubble(t, 0, lease.Config{Lease: time.Second}, func(t *testing.T, s *system) {
 		bad := errors.New("bad")

@@ -61,10 +61,31 @@ func (s *System) createQueue(c om.QueueConfig) error {
 	if c.Partitions == 0 {
 		c.Partitions = 1
 	}
+	if c.DeadLetterExpired {
+		for _, needs := range []om.Capability{om.CapDeadLetter, om.CapExpire} {
+			if err := s.need(needs, op, c.Name); err != nil {
+				return err
+			}
+		}
+	}
 	if c.Partitions > 1 {
 		if err := s.need(om.CapPartitions, op, c.Name); err != nil {
 			return err
 		}
+	}
+	if d := &c.Deduplication; *d != (om.Deduplication{}) {
+		if err := s.need(om.CapDeduplication, op, c.Name); err != nil {
+			return err
+		}
+		if d.Window <= 0 {
+			return om.NewError(om.CodeBadParameter, op, c.Name, "the window %v of deduplication is not positive", d.Window)
+		}
+		if d.By == "" {
+			d.By = om.PropertyDeduplicationID
+		}
+	}
+	if err := s.checkExpires(op, c); err != nil {
+		return err
 	}
 	switch {
 	case c.Partitions < 0 || c.Partitions > MaxPartitions:
@@ -134,13 +155,7 @@ func (c *conn) DeleteQueue(ctx context.Context, name string) error {
 		return err
 	}
 	defer c.s.mu.Unlock()
-	for _, g := range q.groups {
-		g.shut(&ending{om.CodeDestinationNotFound, "the queue has been deleted"})
-	}
-	maps.DeleteFunc(c.s.routes, func(_ string, r *route) bool { return r.source == q || r.target == q })
-	delete(c.s.queues, q.config.Name)
-	q.deleted = true
-	c.s.wake()
+	q.remove()
 	return nil
 }
 

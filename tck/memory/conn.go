@@ -112,7 +112,15 @@ func (c *conn) NewReceiver(ctx context.Context, cfg spi.ReceiverConfig) (spi.Rec
 			return nil, err
 		}
 	}
+	if cfg.Member != nil {
+		if err := c.s.need(om.CapAssigned, op, cfg.Queue); err != nil {
+			return nil, err
+		}
+	}
 	g, err := q.group(op, cfg.Group, cfg.Start)
+	if err == nil {
+		err = g.admits(op, cfg.Member)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -121,6 +129,9 @@ func (c *conn) NewReceiver(ctx context.Context, cfg spi.ReceiverConfig) (spi.Rec
 	}
 	r := &receiver{conn: c, group: g, queue: cfg.Queue, lease: cfg.Lease}
 	c.receivers[r], g.receivers[r] = true, true
+	if r.config = cfg.Member; r.config != nil {
+		g.join(r)
+	}
 	return r, nil
 }
 
@@ -162,10 +173,4 @@ func (c *conn) Ping(ctx context.Context) error {
 }
 
 // As gives the System to who asks for a *System.
-func (c *conn) As(target any) bool {
-	s, ok := target.(**System)
-	if ok {
-		*s = c.s
-	}
-	return ok
-}
+func (c *conn) As(target any) bool { return spi.Give(target, c.s) }

@@ -20,7 +20,7 @@ func TestG40_capabilities_and_interfaces(t *testing.T) {
 				t.Errorf("%s is declared", c)
 			}
 		}
-		if n := len(f.conn.Capabilities()); n != 27 {
+		if n := len(f.conn.Capabilities()); n != 36 {
 			t.Errorf("%d capabilities are declared", n)
 		}
 		as[spi.Admin](f, f.conn)
@@ -29,12 +29,13 @@ func TestG40_capabilities_and_interfaces(t *testing.T) {
 		as[spi.Streamer](f, f.conn)
 		as[spi.Filterer](f, f.conn)
 		as[spi.Router](f, f.conn)
-		as[spi.Requester](f, f.conn)
 		as[spi.Transactor](f, f.sender)
+		as[spi.TransactedSender](f, f.sender)
 		r := f.receiver("q", "g")
 		as[spi.Leaser](f, r)
 		as[spi.Nacker](f, r)
 		as[spi.DeadLetterer](f, r)
+		as[spi.Assignee](f, r)
 		f.ok(as[spi.Pinger](f, f.conn).Ping(f.Context()))
 		var sys *memory.System
 		if !as[spi.Asser](f, f.conn).As(&sys) || sys != f.sys {
@@ -74,11 +75,15 @@ func TestR096_undeclared_is_unsupported(t *testing.T) {
 		f.is(err, om.CodeUnsupported)
 		f.is(as[spi.Streamer](f, f.conn).Await(ctx, "q", 0, 0), om.CodeUnsupported)
 		f.is(as[spi.DelayCanceler](f, f.conn).CancelDelayed(ctx, "q", "id"), om.CodeUnsupported)
+		_, err = as[spi.StatsReader](f, f.conn).Stats(ctx, "", []string{"q"})
+		f.is(err, om.CodeUnsupported)
+		_, _, err = as[spi.Finder](f, f.conn).FindMessages(ctx, "q", om.MessageQuery{})
+		f.is(err, om.CodeUnsupported)
+		f.is(as[spi.PartitionAdder](f, f.conn).AddPartitions(ctx, "q", 2), om.CodeUnsupported)
 		f.is(as[spi.Filterer](f, f.conn).SetFilter(ctx, "q", om.Tag("a")), om.CodeUnsupported)
 		f.is(as[spi.Router](f, f.conn).CreateRoute(ctx, om.RouteConfig{}), om.CodeUnsupported)
-		_, err = as[spi.Requester](f, f.conn).Request(ctx, msg(""))
-		f.is(err, om.CodeUnsupported)
-		_, _, err = as[spi.Transactor](f, f.sender).Prepare(ctx, msg(""))
+		f.is(as[spi.Admin](f, f.conn).CreateQueue(ctx, om.QueueConfig{Name: "x", Expires: time.Second}), om.CodeUnsupported)
+		_, _, err = as[spi.Transactor](f, f.sender).Prepare(ctx, msg(""), om.TransactionCheck{})
 		f.is(err, om.CodeUnsupported)
 		f.is(as[spi.Transactor](f, f.sender).Commit(ctx, "t"), om.CodeUnsupported)
 		_, err = as[spi.Nacker](f, r).Nack(ctx, nil, 0)
@@ -217,10 +222,9 @@ func TestG03_ended_context(t *testing.T) {
 		_, receiveErr := r.Receive(ctx, 1)
 		_, ackErr := r.Ack(ctx, receipts(d))
 		_, openErr := f.sys.Driver("x").Open(ctx, config(t, "oms:x://h/r"))
-		_, requestErr := as[spi.Requester](f, f.conn).Request(ctx, msg("c"))
 		_, stallErr := f.sys.Stall(ctx)
 		for _, err := range []error{
-			sendErr, receiveErr, ackErr, openErr, requestErr, stallErr, f.sys.Restart(ctx),
+			sendErr, receiveErr, ackErr, openErr, stallErr, f.sys.Restart(ctx),
 			r.Close(ctx), f.sender.Close(ctx), f.conn.Close(ctx), as[spi.Pinger](f, f.conn).Ping(ctx),
 		} {
 			if !errors.Is(err, context.Canceled) {
@@ -334,12 +338,10 @@ func TestAccounts(t *testing.T) {
 		outs, err := s.Send(f.Context(), []*om.Message{msg("b")})
 		f.ok(err)
 		f.is(outs[0].Err, om.CodeForbidden)
-		out, _, err := as[spi.Transactor](f, s).Prepare(f.Context(), msg("b"))
+		out, _, err := as[spi.Transactor](f, s).Prepare(f.Context(), msg("b"), om.TransactionCheck{})
 		f.ok(err)
 		f.is(out.Err, om.CodeForbidden)
 		f.is(as[spi.Transactor](f, s).Commit(f.Context(), "tx"), om.CodeForbidden)
-		_, err = as[spi.Requester](f, bob).Request(f.Context(), msg("b"))
-		f.is(err, om.CodeForbidden)
 		f.empty(r)
 	})
 }

@@ -8,7 +8,8 @@
 //   - A delayed message, and a prepared one, gets its offset when it becomes
 //     visible. Until then its offset is -1 in send results.
 //   - Ready messages are handed out by priority; equal ones of a partition
-//     ascend. Messages of one key never overtake each other.
+//     ascend. Each eighth time the oldest go first, so that none waits for
+//     ever. Messages of one key never overtake each other.
 //   - A filter holds messages back and settles nothing: they come out when it
 //     is removed. Filters look at properties first and else at the header
 //     fields by their names in the specification, such as priority. Tags are
@@ -20,8 +21,8 @@
 //     the message once, and exactly one delivery settles it. The contract has no
 //     id that outlives a retry of the producer, so a send whose answer was lost
 //     on its way is not recognised when it is repeated.
-//   - A message that carries the correlation id of a request that waits is its
-//     reply: it goes to the requester and not into a queue.
+//   - A queue with Expires goes at the instant, to be seen by the next call. Reply
+//     queues are queues like others.
 //   - The contract has no place for MaxDeliveries: see [WithMaxDeliveries]. A
 //     delivery counts when it is handed out.
 //   - The checker of a transaction is that of the sender that prepared it.

@@ -11,14 +11,18 @@ import (
 // group is a consumer group of a queue. The system's lock guards all in this
 // file.
 type group struct {
-	q           *queue
-	name        string
-	parts       []*progress // by partition
-	receivers   map[*receiver]bool
-	turn        int // the partition that is looked at first
-	config      om.Filter
-	filter      filter // of config
-	redelivered int64
+	q         *queue
+	name      string
+	parts     []*progress // by partition
+	receivers map[*receiver]bool
+	turn      int // the partition that is looked at first
+	config    om.Filter
+	filter    filter // of config
+	settings  om.GroupConfig
+	coordination
+	delivered   tally
+	redelivered tally
+	acked       tally
 }
 
 // progress is how far a group is in a partition.
@@ -54,7 +58,8 @@ func (q *queue) group(op, name string, start om.Position) (*group, error) {
 	if err := checkName(op, "group", name); err != nil {
 		return nil, err
 	}
-	g := &group{q: q, name: name, receivers: map[*receiver]bool{}}
+	settings := om.GroupConfig{MaxDeliveries: q.s.maxDeliveries, Backoff: om.NoBackoff}
+	g := &group{q: q, name: name, settings: settings, receivers: map[*receiver]bool{}}
 	for _, p := range q.parts {
 		g.parts = append(g.parts, &progress{cursor: p.resolve(start), states: map[int64]*state{}})
 	}
@@ -104,13 +109,16 @@ type ready struct {
 	priority  int8
 }
 
-// ready returns up to max messages that can be delivered now: higher priorities
-// first, equal ones of a partition ascending. A message is not preferred to an
-// earlier one of its key.
-func (g *group) ready(now time.Time, max int) (out []ready) {
+// ready returns up to max messages of some partitions that can be delivered now: higher priorities
+// first, equal ones of a partition ascending, but now and then the oldest (R162).
+// A message is not preferred to an earlier one of its key.
+func (g *group) ready(now time.Time, max int, serves func(int) bool) (out []ready) {
 	g.turn++
 	for i := range g.parts {
 		n := (g.turn + i) % len(g.parts)
+		if !serves(n) {
+			continue
+		}
 		log, p := g.q.parts[n], g.parts[n]
 		g.trim(n, now)
 		keys := map[string]int8{} // the lowest priority so far
@@ -119,8 +127,15 @@ func (g *group) ready(now time.Time, max int) (out []ready) {
 				return out
 			}
 			m := log.message(at)
-			if p.states[at] == nil && !g.filter.matches(m.m) {
+			if p.states[at] == nil && (!g.filter.matches(m.m) || m.only != "" && m.only != g.name) {
 				p.states[at] = &state{settled: true}
+			}
+			if st := p.states[at]; m.expired(now) && g.q.config.DeadLetterExpired && (st == nil || !st.settled && st.lease == nil) {
+				g.late(n, at, st)
+				p.states[at] = &state{settled: true}
+			}
+			if g.waits(int32(n), at, m.m.Ext.MessageKey, now) {
+				continue
 			}
 			if st := p.states[at]; !m.shown(now) || st != nil && (st.settled || st.lease != nil || st.due.After(now)) {
 				continue
@@ -135,8 +150,30 @@ func (g *group) ready(now time.Time, max int) (out []ready) {
 			out = append(out, ready{int32(n), at, m, priority})
 		}
 	}
+	if g.turn%8 == 0 {
+		return out[:min(len(out), max)]
+	}
 	slices.SortStableFunc(out, func(a, b ready) int { return int(b.priority) - int(a.priority) })
 	return out[:min(len(out), max)]
+}
+
+// waits reports whether messages of the key may be unsettled that lie in another
+// partition and are from before partitions were added.
+func (g *group) waits(partition int32, at int64, key string, now time.Time) bool {
+	if key == "" {
+		return false
+	}
+	for _, ends := range g.q.cuts {
+		before := partitionOf(key, len(ends))
+		if before == partition || int(partition) < len(ends) && at < ends[partition] {
+			continue
+		}
+		g.trim(int(before), now)
+		if g.parts[before].cursor < ends[before] {
+			return true
+		}
+	}
+	return false
 }
 
 // unset is the priority that messages without one count with (R040).
@@ -159,12 +196,14 @@ func (g *group) hand(m ready, r *receiver, now time.Time) (rc *receipt, delivery
 		p.states[m.offset] = st
 	}
 	st.deliveries++
+	g.delivered.add(1)
 	if st.deliveries > 1 {
-		g.redelivered++
+		g.redelivered.add(1)
 	}
 	rc = &receipt{r: r, state: st, partition: m.partition, offset: m.offset, message: m.message}
 	if m.message.m.QoS == om.AtMostOnce {
 		st.settled = true
+		g.acked.add(1)
 		return rc, st.deliveries
 	}
 	st.lease = rc
@@ -177,9 +216,15 @@ func (g *group) lease(rc *receipt, until time.Time) {
 	rc.until = until
 	g.q.s.at(until, func() {
 		if rc.state.lease == rc && rc.until.Equal(until) {
-			g.giveBack(rc, 0)
+			g.giveBack(rc, g.settings.Backoff.After(rc.state.deliveries))
 		}
 	})
+}
+
+// ack ends a delivery for good because a consumer has said so.
+func (g *group) ack(rc *receipt) {
+	g.acked.add(1)
+	g.settle(rc)
 }
 
 // settle ends a delivery for good.
@@ -196,6 +241,9 @@ func (g *group) trim(n int, now time.Time) {
 		if st == nil && !expired || st != nil && !st.settled && (!expired || st.lease != nil) {
 			return
 		}
+		if st == nil || !st.settled {
+			g.late(n, p.cursor, st)
+		}
 		delete(p.states, p.cursor)
 	}
 }
@@ -205,7 +253,7 @@ func (g *group) trim(n int, now time.Time) {
 func (g *group) giveBack(rc *receipt, delay time.Duration) {
 	s, now := g.q.s, time.Now()
 	rc.state.lease = nil
-	last := s.caps.Has(om.CapDeadLetter) && s.maxDeliveries > 0 && rc.state.deliveries >= s.maxDeliveries
+	last := s.caps.Has(om.CapDeadLetter) && g.settings.MaxDeliveries > 0 && rc.state.deliveries >= g.settings.MaxDeliveries
 	if last && !rc.message.expired(now) {
 		g.bury(rc, fmt.Sprintf("delivered %d times and not acknowledged", rc.state.deliveries))
 		return
@@ -227,7 +275,7 @@ func (g *group) shut(why *ending) {
 
 // info describes the group.
 func (g *group) info(now time.Time) om.GroupInfo {
-	info := om.GroupInfo{Queue: g.q.config.Name, Group: g.name, Consumers: len(g.receivers), Redelivered: g.redelivered}
+	info := om.GroupInfo{Queue: g.q.config.Name, Group: g.name, Consumers: len(g.receivers), Redelivered: g.redelivered.total}
 	for n, p := range g.parts {
 		g.trim(n, now)
 		part := om.GroupPartition{Partition: int32(n), Cursor: p.cursor}
@@ -248,5 +296,6 @@ func (g *group) info(now time.Time) om.GroupInfo {
 		info.InFlight += part.InFlight
 		info.Partitions = append(info.Partitions, part)
 	}
+	g.describe(&info)
 	return info
 }

@@ -104,7 +104,7 @@ func TestR092_metadata(t *testing.T) {
 		f.send(msg("a", to("wide"), partition(1)), msg("b", to("wide"), partition(1)), msg("c", to("wide"), partition(1)))
 		ps, err := d.Partitions(f.Context(), "wide")
 		f.ok(err)
-		if !slices.Equal(ps, []om.PartitionInfo{{Queue: "default://wide"}, {Queue: "default://wide", Partition: 1, End: 3}}) {
+		if !slices.Equal(ps, []om.PartitionInfo{{Queue: "default://wide"}, {Queue: "default://wide", Partition: 1, End: 3, Messages: 3}}) {
 			t.Errorf("%+v", ps)
 		}
 		r := f.receiver("wide", "g")
@@ -253,61 +253,30 @@ func TestR091_routes(t *testing.T) {
 	})
 }
 
-func TestR100_requests(t *testing.T) {
+func TestR150_queue_expires(t *testing.T) {
 	bubble(t, func(f *fixture) {
-		q := as[spi.Requester](f, f.conn)
-		worker := f.receiver("q", "workers")
-		for i := range 10 {
-			go func() {
-				m := om.NewMessage("q", fmt.Append(nil, "request ", i))
-				if i == 0 {
-					m.Ext.CorrelationID = "mine"
-				}
-				reply, err := q.Request(f.Context(), m)
-				if err != nil || string(reply.Body) != fmt.Sprint("reply to request ", i) || reply.Properties == nil {
-					t.Errorf("request %d: %v, %v", i, reply, err)
-				}
-				if i != 0 && m.Ext.CorrelationID != "" {
-					t.Error("the caller's message was changed")
-				}
-			}()
-		}
-		synctest.Wait()
-		ds := f.take(worker, 10)
-		_, err := q.Request(f.Context(), msg("same", func(m *om.Message) { m.Ext.CorrelationID = "mine" }))
-		f.is(err, om.CodeBadParameter)
-		for _, d := range slices.Backward(ds) {
-			if m := d.Message; m.Ext.CorrelationID == "" || m.BornHost == "" || m.BornAt.IsZero() || m.Version == "" {
-				t.Errorf("%+v", m)
+		a := as[spi.Admin](f, f.conn)
+		const life = time.Minute
+		there := func(want bool) {
+			f.Helper()
+			if _, err := a.Queue(f.Context(), "x"); want != (err == nil) {
+				t.Errorf("there: %v, %v", want, err)
 			}
-			f.send(msg("reply to "+string(d.Message.Body), func(m *om.Message) { m.Ext.CorrelationID = d.Message.Ext.CorrelationID }))
 		}
-		f.ack(worker, ds...)
-		f.empty(worker) // replies go into no queue
-		f.send(msg("second reply", func(m *om.Message) { m.Ext.CorrelationID = "mine" }))
-		f.gets(worker, "second reply") // nobody waits for it
-		got := make(chan string)
-		go func() {
-			reply, err := q.Request(f.Context(), msg("request"))
-			f.ok(err)
-			got <- string(reply.Body)
-		}()
-		synctest.Wait()
-		id := f.gets(worker, "request")[0].Message.Ext.CorrelationID
-		correlated := func(m *om.Message) { m.Ext.CorrelationID = id }
-		f.send(msg("first", correlated), msg("second", correlated))
-		if reply := <-got; reply != "first" {
-			t.Errorf("the reply is %q", reply)
-		}
-		f.gets(worker, "second")
-		correlated = func(m *om.Message) { m.Ext.CorrelationID = "unheard" }
-		_, err = q.Request(f.within(time.Second), msg("unheard", correlated))
-		if !errors.Is(err, context.DeadlineExceeded) {
-			t.Error(err)
-		}
-		f.send(msg("too late", correlated))
-		f.gets(worker, "unheard", "too late")
-		_, err = q.Request(f.Context(), msg("", to("")))
-		f.is(err, om.CodeDestinationNotFound)
+		f.is(a.CreateQueue(f.Context(), om.QueueConfig{Name: "x", Expires: time.Millisecond}), om.CodeBadParameter)
+		f.ok(a.CreateQueue(f.Context(), om.QueueConfig{Name: "x", Expires: life}))
+		time.Sleep(life - 1)
+		there(true)
+		f.send(msg("a", to("x")))
+		time.Sleep(life - 1)
+		there(true)
+		r := f.receiver("x", "g")
+		time.Sleep(10 * life)
+		there(true)
+		f.ok(r.Close(f.Context()))
+		time.Sleep(life - 1)
+		there(true)
+		time.Sleep(time.Nanosecond)
+		there(false)
 	})
 }

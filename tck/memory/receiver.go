@@ -8,14 +8,15 @@ import (
 	"github.com/openmessaging/openmessaging-go/spi"
 )
 
-// receiver implements spi.Receiver, spi.Leaser, spi.Nacker and
-// spi.DeadLetterer.
+// receiver implements spi.Receiver, spi.Leaser, spi.Nacker, spi.DeadLetterer and
+// spi.Assignee.
 type receiver struct {
 	conn  *conn
 	group *group
 	queue string // as the caller names it
 	lease time.Duration
 	life
+	membership
 }
 
 func (r *receiver) Receive(ctx context.Context, max int) (got []spi.Received, err error) {
@@ -40,7 +41,7 @@ func (r *receiver) Receive(ctx context.Context, max int) (got []spi.Received, er
 // take leases up to max messages that are ready.
 func (r *receiver) take(max int) (got []spi.Received) {
 	now := time.Now()
-	for _, m := range r.group.ready(now, max) {
+	for _, m := range r.group.ready(now, max, r.serves) {
 		rc, delivery := r.group.hand(m, r, now)
 		partition, offset := r.group.q.place(m.partition, m.offset)
 		got = append(got, spi.Received{
@@ -56,7 +57,7 @@ func (r *receiver) Ack(ctx context.Context, receipts []spi.Receipt) ([]error, er
 		return nil, err
 	}
 	defer r.conn.s.mu.Unlock()
-	return r.settle(om.Ack, receipts, r.group.settle)
+	return r.settle(om.Ack, receipts, r.group.ack)
 }
 
 func (r *receiver) Nack(ctx context.Context, receipts []spi.Receipt, delay time.Duration) ([]error, error) {
@@ -67,7 +68,13 @@ func (r *receiver) Nack(ctx context.Context, receipts []spi.Receipt, delay time.
 	if delay < 0 {
 		return nil, om.NewError(om.CodeBadParameter, "nack", r.queue, "the delay %v is negative", delay)
 	}
-	return r.settle(om.Nack, receipts, func(rc *receipt) { r.group.giveBack(rc, delay) })
+	return r.settle(om.Nack, receipts, func(rc *receipt) {
+		wait := delay
+		if wait == 0 {
+			wait = r.group.settings.Backoff.After(rc.state.deliveries)
+		}
+		r.group.giveBack(rc, wait)
+	})
 }
 
 func (r *receiver) Extend(ctx context.Context, receipts []spi.Receipt, lease time.Duration) ([]error, error) {
@@ -95,9 +102,8 @@ func (r *receiver) begin(ctx context.Context, needs om.Capability, op string) er
 	return r.conn.s.begin(ctx, &r.life, needs, op, r.queue)
 }
 
-// settle has do end, or extend, each delivery whose lease is its receipt. An
-// action that a receipt has had before is no error (G22).
-func (r *receiver) settle(a om.Action, receipts []spi.Receipt, do func(*receipt)) ([]error, error) {
+// own returns the receipts as those of this system.
+func (r *receiver) own(a om.Action, receipts []spi.Receipt) ([]*receipt, error) {
 	rcs := make([]*receipt, len(receipts))
 	for i, v := range receipts {
 		rc, ok := v.(*receipt)
@@ -106,21 +112,39 @@ func (r *receiver) settle(a om.Action, receipts []spi.Receipt, do func(*receipt)
 		}
 		rcs[i] = rc
 	}
+	return rcs, nil
+}
+
+// holds reports whether a delivery's lease is its receipt. An action that the
+// receipt has had before is no error (G22).
+func (r *receiver) holds(a om.Action, rc *receipt) (bool, error) {
+	atMostOnce := rc.message.m.QoS == om.AtMostOnce && (a == om.Ack || a == om.Extend)
+	switch {
+	case rc.r == r && rc.state.lease == rc:
+		return true, nil
+	case rc.r == r && (rc.ended == a || atMostOnce):
+		return false, nil
+	}
+	return false, om.NewError(om.CodeStaleReceipt, a.String(), r.queue,
+		"the delivery of partition %d, offset %d has ended and settles nothing any more; use a longer lease or extend it", rc.partition, rc.offset)
+}
+
+// settle has do end, or extend, each delivery whose lease is its receipt.
+func (r *receiver) settle(a om.Action, receipts []spi.Receipt, do func(*receipt)) ([]error, error) {
+	rcs, err := r.own(a, receipts)
+	if err != nil {
+		return nil, err
+	}
 	errs, failed := make([]error, len(rcs)), false
 	for i, rc := range rcs {
-		atMostOnce := rc.message.m.QoS == om.AtMostOnce && (a == om.Ack || a == om.Extend)
-		switch {
-		case rc.r == r && rc.state.lease == rc:
+		held, err := r.holds(a, rc)
+		if held {
 			do(rc)
 			if a != om.Extend {
 				rc.ended = a
 			}
-		case rc.r == r && (rc.ended == a || atMostOnce):
-		default:
-			errs[i] = om.NewError(om.CodeStaleReceipt, a.String(), r.queue,
-				"the delivery of partition %d, offset %d has ended and settles nothing any more; use a longer lease or extend it", rc.partition, rc.offset)
-			failed = true
 		}
+		errs[i], failed = err, failed || err != nil
 	}
 	if !failed {
 		return nil, nil
@@ -144,6 +168,14 @@ func (r *receiver) Close(ctx context.Context) error {
 func (r *receiver) shut(why *ending) {
 	r.end = why
 	delete(r.group.receivers, r)
+	r.group.q.used = time.Now()
+	if r.isMember() {
+		r.leave()
+	}
+	r.giveBackAll()
+	r.conn.s.wake()
+}
+func (r *receiver) giveBackAll() {
 	for _, p := range r.group.parts {
 		for _, st := range p.states {
 			if st.lease != nil && st.lease.r == r {
@@ -151,5 +183,4 @@ func (r *receiver) shut(why *ending) {
 			}
 		}
 	}
-	r.conn.s.wake()
 }

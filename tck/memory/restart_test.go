@@ -19,19 +19,18 @@ func TestStall(t *testing.T) {
 		x := as[spi.Transactor](f, s)
 		r := f.receiver("q", "g")
 		f.send(msg("before"))
-		_, id, err := x.Prepare(f.Context(), msg("tx"))
+		_, id, err := x.Prepare(f.Context(), msg("tx"), om.TransactionCheck{})
 		f.ok(err)
 		resume, err := f.sys.Stall(f.Context())
 		f.ok(err)
 		for _, call := range []func(context.Context) error{
 			func(ctx context.Context) error { _, err := s.Send(ctx, []*om.Message{msg("no")}); return err },
-			func(ctx context.Context) error { _, _, err := x.Prepare(ctx, msg("no")); return err },
-			func(ctx context.Context) error { return x.Commit(ctx, id) },
-			func(ctx context.Context) error { return x.Rollback(ctx, id) },
 			func(ctx context.Context) error {
-				_, err := as[spi.Requester](f, f.conn).Request(ctx, msg("no"))
+				_, _, err := x.Prepare(ctx, msg("no"), om.TransactionCheck{})
 				return err
 			},
+			func(ctx context.Context) error { return x.Commit(ctx, id) },
+			func(ctx context.Context) error { return x.Rollback(ctx, id) },
 		} {
 			if err := call(f.within(time.Millisecond)); !errors.Is(err, context.DeadlineExceeded) {
 				t.Error(err)

@@ -9,10 +9,13 @@ import (
 	"github.com/openmessaging/openmessaging-go/spi"
 )
 
-// sender implements spi.Sender and spi.Transactor.
+// sender implements spi.Sender, spi.TransactedSender and spi.Transactor.
 type sender struct {
 	conn    *conn
 	checker om.TransactionChecker
+	id      string // of the producer; empty without one
+	epoch   int
+	group   string // of producers; empty for none but itself
 	life
 	asking sync.WaitGroup  // calls of the checker
 	ctx    context.Context // of these calls
@@ -20,7 +23,11 @@ type sender struct {
 }
 
 func newSender(c *conn, cfg spi.SenderConfig) *sender {
-	s := &sender{conn: c, checker: cfg.Checker}
+	s := &sender{conn: c, checker: cfg.Checker, id: cfg.ProducerID, group: cfg.Group}
+	if s.id != "" {
+		c.s.epochs[s.id]++
+		s.epoch = c.s.epochs[s.id]
+	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	c.senders[s] = true
 	return s
@@ -34,8 +41,36 @@ type accepted struct {
 }
 
 func (a *accepted) publish() om.SendResult {
+	id, now := a.queue.idOf(a.m), time.Now()
+	if first, ok := a.queue.ids[id]; ok && id != "" && now.Sub(first.at) < a.queue.config.Deduplication.Window {
+		return first.result
+	}
 	partition, offset := a.queue.publish(a.m, a.partition)
-	return om.SendResult{MessageID: a.m.MessageID, Partition: partition, Offset: offset}
+	r := om.SendResult{MessageID: a.m.MessageID, Partition: partition, Offset: offset}
+	if id != "" {
+		first := known{now, r}
+		first.result.Duplicate = true
+		a.queue.ids[id] = first
+	}
+	return r
+}
+
+// known is where the first message with an id is, as repeated ones are told.
+type known struct {
+	at     time.Time
+	result om.SendResult
+}
+
+// idOf returns what the message is known by in the queue, empty without.
+func (q *queue) idOf(m *om.Message) string {
+	switch by := q.config.Deduplication.By; by {
+	case "":
+		return ""
+	case om.DeduplicateByKey:
+		return m.Ext.MessageKey
+	default:
+		return m.Properties.GetString(by, "")
+	}
 }
 
 func (s *sender) Send(ctx context.Context, ms []*om.Message) ([]spi.Outcome, error) {
@@ -50,7 +85,9 @@ func (s *sender) Send(ctx context.Context, ms []*om.Message) ([]spi.Outcome, err
 	refused := -1
 	turns := map[*queue]int32{} // one turn for each queue and call
 	for i, m := range ms {
-		accepts[i], outs[i].Err = s.conn.accept(op, m, turns)
+		if outs[i].Err = s.fenced(op, m.Destination); outs[i].Err == nil {
+			accepts[i], outs[i].Err = s.conn.accept(op, m, turns)
+		}
 		if outs[i].Err != nil && refused < 0 {
 			refused = i
 		}
@@ -65,6 +102,14 @@ func (s *sender) Send(ctx context.Context, ms []*om.Message) ([]spi.Outcome, err
 		}
 	}
 	return outs, nil
+}
+
+// fenced tells whether a later sender has the producer id.
+func (s *sender) fenced(op, resource string) error {
+	if s.epoch == s.conn.s.epochs[s.id] {
+		return nil
+	}
+	return om.NewError(om.CodeProducerFenced, op, resource, "another producer with the id %q has started; stop this one, or give it another id", s.id)
 }
 
 // accept checks a message and returns the copy that is to be stored.
@@ -138,7 +183,7 @@ func (s *sender) shut(why *ending) {
 	s.end = why
 	s.cancel()
 	for _, t := range s.conn.s.transactions {
-		if t.sender == s {
+		if t.sender == s && s.group == "" {
 			t.timer.Stop()
 		}
 	}

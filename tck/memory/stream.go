@@ -126,7 +126,7 @@ func (c *conn) Partitions(ctx context.Context, name string) (out []om.PartitionI
 	}
 	defer c.s.mu.Unlock()
 	for i, p := range q.parts {
-		out = append(out, om.PartitionInfo{Queue: q.config.Name, Partition: int32(i), Begin: p.begin, End: p.end()})
+		out = append(out, om.PartitionInfo{Queue: q.config.Name, Partition: int32(i), Begin: p.begin, End: p.end(), Messages: p.end() - p.begin})
 	}
 	return out, nil
 }

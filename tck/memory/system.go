@@ -36,10 +36,10 @@ const StoreHost = "memory"
 
 // defaults are the capabilities that a System has when it is not told which.
 var defaults = om.Capabilities{
-	om.CapAdmin, om.CapBroadcast, om.CapCancelDelay, om.CapCompression, om.CapDelay, om.CapDeadLetter, om.CapDeliveryCount, om.CapExpire, om.CapExtIDs,
-	om.CapFilter, om.CapLease, om.CapLimits, om.CapMetadata, om.CapNack, om.CapNested, om.CapOrderKey, om.CapPartitions,
-	om.CapPersistent, om.CapPriority, om.CapQoS1, om.CapQoS2, om.CapRequestReply, om.CapRouting, om.CapSeek,
-	om.CapStoreInfo, om.CapStream, om.CapTransaction,
+	om.CapAddPartitions, om.CapAdmin, om.CapAssigned, om.CapBroadcast, om.CapCancelDelay, om.CapCompression, om.CapDeduplication, om.CapDelay, om.CapDeadLetter, om.CapDeliveryCount, om.CapExpire, om.CapExtIDs,
+	om.CapFencing, om.CapFilter, om.CapFind, om.CapGroupConfig, om.CapLease, om.CapLimits, om.CapMetadata, om.CapNack, om.CapNested, om.CapOrderKey, om.CapPartitions,
+	om.CapPersistent, om.CapPriority, om.CapQoS1, om.CapQoS2, om.CapRedrive, om.CapRequestReply, om.CapRouting, om.CapSeek, om.CapStats,
+	om.CapStoreInfo, om.CapStream, om.CapTransacted, om.CapTransaction,
 }
 
 // System is a messaging system in memory. It outlives its connections: a
@@ -63,7 +63,7 @@ type System struct {
 	queues       map[string]*queue       // by long name
 	routes       map[string]*route       // by name
 	transactions map[string]*transaction // by id
-	requests     map[string]*request     // by correlation id
+	epochs       map[string]int          // by producer id
 }
 
 type account struct {
@@ -129,7 +129,7 @@ func New(opts ...Option) *System {
 		conns:      map[*conn]bool{},
 		namespaces: map[string]bool{om.DefaultNamespace: true},
 		queues:     map[string]*queue{}, routes: map[string]*route{},
-		transactions: map[string]*transaction{}, requests: map[string]*request{},
+		transactions: map[string]*transaction{}, epochs: map[string]int{},
 	}
 	set := settings{system: s}
 	for _, o := range opts {
@@ -167,6 +167,9 @@ func (s *System) Restart(ctx context.Context) error {
 	for c := range s.conns {
 		c.shut(&ending{om.CodeServiceUnavailable, "the system was restarted; open a new connection"})
 	}
+	for _, q := range s.queues {
+		q.beginCounting()
+	}
 	if !s.caps.Has(om.CapPersistent) {
 		s.forget()
 	}
@@ -177,7 +180,7 @@ func (s *System) Restart(ctx context.Context) error {
 // at all, nobody can tell the two apart.
 func (s *System) Kill(ctx context.Context) error { return s.Restart(ctx) }
 
-// Stall holds back every Send, Prepare, Commit, Rollback and Request, before it
+// Stall holds back every Send, Prepare, Commit and Rollback, before it
 // has any effect, until resume is called or the call's context ends.
 // Everything else goes on. Stalls add up; a second call of resume does nothing.
 func (s *System) Stall(ctx context.Context) (resume func(), err error) {

@@ -29,10 +29,10 @@ func TestR079_transactions(t *testing.T) {
 		s := f.newSender(check)
 		x := as[spi.Transactor](f, s)
 		r := f.receiver("q", "g")
-		out, id, err := x.Prepare(f.Context(), msg("yes"))
+		out, id, err := x.Prepare(f.Context(), msg("yes"), om.TransactionCheck{})
 		f.ok(err)
 		f.ok(out.Err)
-		_, no, err := x.Prepare(f.Context(), msg("no"))
+		_, no, err := x.Prepare(f.Context(), msg("no"), om.TransactionCheck{})
 		f.ok(err)
 		f.empty(r)
 		f.ok(x.Commit(f.Context(), id))
@@ -50,20 +50,20 @@ func TestR079_transactions(t *testing.T) {
 		time.Sleep(time.Hour)
 		f.empty(r)
 
-		_, _, err = as[spi.Transactor](f, f.sender).Prepare(f.Context(), msg("a"))
+		_, _, err = as[spi.Transactor](f, f.sender).Prepare(f.Context(), msg("a"), om.TransactionCheck{})
 		f.is(err, om.CodeCheckerMissing)
-		out, _, err = x.Prepare(f.Context(), msg("a", to("x")))
+		out, _, err = x.Prepare(f.Context(), msg("a", to("x")), om.TransactionCheck{})
 		f.ok(err)
 		f.is(out.Err, om.CodeDestinationNotFound)
 
-		_, id, err = x.Prepare(f.Context(), msg("slow", delay(time.Second)))
+		_, id, err = x.Prepare(f.Context(), msg("slow", delay(time.Second)), om.TransactionCheck{})
 		f.ok(err)
 		f.ok(x.Commit(f.Context(), id))
 		f.empty(r)
 		time.Sleep(time.Second)
 		f.gets(r, "slow")
 
-		_, id, err = x.Prepare(f.Context(), msg("orphan"))
+		_, id, err = x.Prepare(f.Context(), msg("orphan"), om.TransactionCheck{})
 		f.ok(err)
 		f.ok(as[spi.Admin](f, f.conn).DeleteQueue(f.Context(), "q"))
 		f.is(x.Commit(f.Context(), id), om.CodeDestinationNotFound)
@@ -78,7 +78,7 @@ func TestR083_checker(t *testing.T) {
 		x := as[spi.Transactor](f, s)
 		r := f.receiver("q", "g")
 		start := time.Now()
-		_, id, err := x.Prepare(f.Context(), msg("a"))
+		_, id, err := x.Prepare(f.Context(), msg("a"), om.TransactionCheck{})
 		f.ok(err)
 		got, err := r.Receive(f.Context(), 1) // is woken by the third question
 		f.ok(err)
@@ -91,21 +91,22 @@ func TestR083_checker(t *testing.T) {
 			}
 		}
 		f.ack(r, got...)
-		_, id, err = x.Prepare(f.Context(), msg("b"))
+		_, id, err = x.Prepare(f.Context(), msg("b"), om.TransactionCheck{})
 		f.ok(err)
 		<-ms
 		synctest.Wait()
 		f.is(x.Commit(f.Context(), id), om.CodeTransactionState)
 		f.empty(r)
 
-		_, id, err = x.Prepare(f.Context(), msg("c"))
+		_, id, err = x.Prepare(f.Context(), msg("c"), om.TransactionCheck{})
 		f.ok(err)
 		f.ok(s.Close(f.Context()))
 		time.Sleep(time.Hour)
 		if len(ms) > 0 {
 			t.Error("asked after the sender was closed")
 		}
-		f.ok(as[spi.Transactor](f, f.sender).Commit(f.Context(), id))
+		f.is(as[spi.Transactor](f, f.sender).Commit(f.Context(), id), om.CodeTransactionNotExists)
+		f.ok(as[spi.TransactionAdmin](f, f.conn).EndTransaction(f.Context(), id, om.TxCommit))
 		f.gets(r, "c")
 	}, memory.WithTransactionTimeout(time.Second))
 }
@@ -120,7 +121,7 @@ func TestCloseWaitsForTheChecker(t *testing.T) {
 			ended = true
 			return om.TxCommit
 		})
-		_, _, err := as[spi.Transactor](f, s).Prepare(f.Context(), msg("a"))
+		_, _, err := as[spi.Transactor](f, s).Prepare(f.Context(), msg("a"), om.TransactionCheck{})
 		f.ok(err)
 		<-running
 		if err := s.Close(f.within(time.Second)); !errors.Is(err, context.DeadlineExceeded) {

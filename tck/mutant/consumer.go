@@ -6,6 +6,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
@@ -86,6 +87,14 @@ var consumerMutants = []Mutant{
 		}
 	}},
 	streamed("position-not-clamped", "R099", "out of range", nil),
+	{"stored-position-of-connection", "R161", "forward on another connection", func(p *parts) {
+		var opened atomic.Int64
+		p.conn = func(c spi.Conn) spi.Conn {
+			s, _ := spi.As[spi.Streamer](c)
+			later := min(opened.Add(1)-1, 1)
+			return streamer{spi.ConnWrapper{Conn: c}, s, func(offset int64, err error) (int64, error) { return max(0, offset-later), err }}
+		}
+	}},
 }
 
 // streamed returns a mutant whose Resolve is changed; with nil it does not clamp.

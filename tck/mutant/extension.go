@@ -109,6 +109,26 @@ var extensionMutants = []Mutant{
 		}
 		p.write, p.read = invert, invert
 	}},
+	{"low-priority-starves", "R162", "a message of priority 1 did not come", func(p *parts) {
+		p.receive = func(ctx context.Context, r *receiver, max int) ([]spi.Received, error) {
+			for {
+				got, err := r.Receiver.Receive(ctx, max)
+				got = slices.DeleteFunc(got, func(m spi.Received) bool { return m.Message.Ext.Priority == 1 })
+				if len(got) > 0 || err != nil {
+					return got, err
+				}
+			}
+		}
+	}},
+	{"redelivery-goes-behind", "R160", "messages of a key over the deaths", func(p *parts) {
+		p.receive = func(ctx context.Context, r *receiver, max int) ([]spi.Received, error) {
+			got, err := r.Receiver.Receive(ctx, max)
+			if len(got) > 1 && got[0].Message.Ext.DeliveryCount > 1 {
+				got[0], got[1] = got[1], got[0]
+			}
+			return got, err
+		}
+	}},
 	writing("partition-modulo-off-by-one", "R042", "partition in the send result", func(m *om.Message) {
 		if n, ok := m.Ext.Partition.Get(); ok {
 			m.Ext.Partition = om.Some((n + 1) % 3)

@@ -25,7 +25,7 @@ type Mutant struct {
 // All returns the mutants, by the requirement they break.
 func All() []Mutant {
 	all := slices.Concat(valueMutants, messageMutants, extensionMutants, accessPointMutants, producerMutants, consumerMutants,
-		pushMutants, transactionMutants, resourceMutants, filterMutants, delayMutants, lifecycleMutants, errorMutants, settleMutants)
+		pushMutants, transactionMutants, resourceMutants, requestMutants, filterMutants, delayMutants, deadLetterMutants, deduplicationMutants, partitionMutants, assignedMutants, transactedMutants, checkMutants, statsMutants, lifecycleMutants, errorMutants, settleMutants)
 	slices.SortStableFunc(all, func(a, b Mutant) int {
 		return slices.Index(ids, a.Kills) - slices.Index(ids, b.Kills)
 	})
@@ -164,7 +164,7 @@ func (c conn) NewReceiver(ctx context.Context, cfg spi.ReceiverConfig) (spi.Rece
 	if err != nil {
 		return nil, err
 	}
-	return &receiver{ReceiverWrapper: spi.ReceiverWrapper{Receiver: r}, p: c.p, queue: cfg.Queue}, nil
+	return &receiver{ReceiverWrapper: spi.ReceiverWrapper{Receiver: r}, p: c.p, conn: c.Conn, queue: cfg.Queue}, nil
 }
 
 type sender struct {
@@ -190,6 +190,7 @@ func (s sender) Send(ctx context.Context, ms []*om.Message) ([]spi.Outcome, erro
 type receiver struct {
 	spi.ReceiverWrapper
 	p     *parts
+	conn  spi.Conn // the correct one
 	queue string
 	out   locked[[]spi.Receipt]
 	lost  locked[bool]

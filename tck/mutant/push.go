@@ -185,8 +185,8 @@ func transacting(name, kills, says string, fault transactor) Mutant {
 	}}
 }
 
-func (t transactor) Prepare(ctx context.Context, m *om.Message) (spi.Outcome, string, error) {
-	out, id, err := t.Transactor.Prepare(ctx, m)
+func (t transactor) Prepare(ctx context.Context, m *om.Message, check om.TransactionCheck) (spi.Outcome, string, error) {
+	out, id, err := t.Transactor.Prepare(ctx, m, check)
 	if err == nil {
 		t.open.do(func(open *map[string]*om.Message) { (*open)[id] = m.Clone() })
 		if t.prepared != nil {

@@ -145,13 +145,6 @@ var resourceMutants = []Mutant{
 			return c.NewReceiver(ctx, cfg)
 		}
 	}},
-	{"reply-crossed", "R100", "body of the reply", func(p *parts) {
-		var last locked[*om.Message]
-		p.conn = func(c spi.Conn) spi.Conn {
-			r, _ := spi.As[spi.Requester](c)
-			return requester{spi.ConnWrapper{Conn: c}, r, &last}
-		}
-	}},
 	{"partition-missing", "R092", "partitions of the queue", func(p *parts) {
 		p.conn = func(c spi.Conn) spi.Conn {
 			d, _ := spi.As[spi.Describer](c)
@@ -202,26 +195,4 @@ type describer struct {
 func (d describer) Partitions(ctx context.Context, queue string) ([]om.PartitionInfo, error) {
 	ps, err := d.Describer.Partitions(ctx, queue)
 	return ps[:max(0, len(ps)-1)], err
-}
-
-// requester answers with the reply to the request before.
-type requester struct {
-	spi.ConnWrapper
-	spi.Requester
-	last *locked[*om.Message]
-}
-
-func (r requester) Request(ctx context.Context, m *om.Message) (*om.Message, error) {
-	reply, err := r.Requester.Request(ctx, m)
-	if err != nil {
-		return nil, err
-	}
-	crossed := reply
-	r.last.do(func(last **om.Message) {
-		if *last != nil {
-			crossed = *last
-		}
-		*last = reply
-	})
-	return crossed, nil
 }

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -13,23 +14,34 @@ import (
 	"github.com/openmessaging/openmessaging-go/tck/mutant"
 )
 
-var update = flag.Bool("update", false, "write docs/spec-map.md anew")
+var update = flag.Bool("update", false, "write docs/spec-map.md anew, and what other pages say of its length")
 
-// TestSpecMapIsUpToDate compares docs/spec-map.md with the table.
+// TestSpecMapIsUpToDate compares docs/spec-map.md with the table, and with its
+// length what other pages say of it.
 func TestSpecMapIsUpToDate(t *testing.T) {
-	const path = "../../docs/spec-map.md"
-	want := specMap()
-	if *update {
-		if err := os.WriteFile(path, want, 0o644); err != nil {
-			t.Fatal(err)
-		}
+	upToDate(t, "../../docs/spec-map.md", func([]byte) []byte { return specMap() })
+	for _, page := range []string{"../../README.md", "../../docs/running-the-tck.md"} {
+		upToDate(t, page, func(text []byte) []byte {
+			return regexp.MustCompile(`\d+ requirements`).ReplaceAll(text, fmt.Appendf(nil, "%d requirements", len(tck.Requirements())))
+		})
 	}
+}
+
+func upToDate(t *testing.T, path string, correct func([]byte) []byte) {
+	t.Helper()
 	got, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
+	want := correct(got)
+	if *update {
+		if err := os.WriteFile(path, want, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
 	if !bytes.Equal(got, want) {
-		t.Error("docs/spec-map.md is not what the table says; run go test ./tck/mutant -run SpecMap -update")
+		t.Errorf("%s is not what the table says; run go test ./tck/mutant -run SpecMap -update", path)
 	}
 }
 

@@ -184,7 +184,7 @@ func TestRequests(t *testing.T) {
 			return err
 		}},
 		{`"op":"reject","handle":104,"reason":"why","receipts":[[1]]`, func() error { _, err := r.(spi.DeadLetterer).Reject(ctx, rs, "why"); return err }},
-		{`"op":"prepare","handle":103,"message":{"destination":"q","body":"aGk="}`, func() error { _, _, err := s.(spi.Transactor).Prepare(ctx, m); return err }},
+		{`"op":"prepare","handle":103,"message":{"destination":"q","body":"aGk="}`, func() error { _, _, err := s.(spi.Transactor).Prepare(ctx, m, om.TransactionCheck{}); return err }},
 		{`"op":"commit","handle":103,"tx":"t"`, func() error { return s.(spi.Transactor).Commit(ctx, "t") }},
 		{`"op":"rollback","handle":103,"tx":"t"`, func() error { return s.(spi.Transactor).Rollback(ctx, "t") }},
 		{`"op":"create_namespace","handle":9,"name":"n"`, func() error { return c.CreateNamespace(ctx, "n") }},
@@ -216,7 +216,7 @@ func TestRequests(t *testing.T) {
 		}},
 		{`"op":"delete_route","handle":9,"name":"r"`, func() error { return c.DeleteRoute(ctx, "r") }},
 		{`"op":"routes","handle":9`, func() error { _, err := c.Routes(ctx); return err }},
-		{`"op":"request","handle":9,"message":{"destination":"q","body":"aGk="}`, func() error { _, err := c.Request(ctx, m); return err }},
+		{`"op":"create_queue","handle":9,"config":{"name":"q","expires_ms":1500}`, func() error { return c.CreateQueue(ctx, om.QueueConfig{Name: "q", Expires: 1500 * time.Millisecond}) }},
 	} {
 		var e *om.Error
 		if err := call.do(); !errors.As(err, &e) || e.Code != om.CodeBadParameter {
@@ -230,7 +230,7 @@ func TestRequests(t *testing.T) {
 
 func TestAnswers(t *testing.T) {
 	a, err := decode([]byte(`{"id":1,"names":["a"],"config":{"name":"d://q","partitions":1,"description":"x"},
-		"partitions":[{"queue":"q","partition":1,"begin":"2","end":"9223372036854775807"}],
+		"partitions":[{"queue":"q","partition":1,"begin":"2","end":"9223372036854775807","messages":"3"}],
 		"groups":[{"queue":"q","group":"g","consumers":1,"lag":2,"in_flight":3,"lost":4,"redelivered":5,"oldest_lease":6,
 			"partitions":[{"partition":1,"cursor":"7","lag":8,"in_flight":9}]}],
 		"routes":[{"name":"r","source":"a","target":"b","filter":{"type":"tag","expression":"x"}}]}`))
@@ -238,7 +238,7 @@ func TestAnswers(t *testing.T) {
 	if a.Config.value() != (om.QueueConfig{Name: "d://q", Partitions: 1, Description: "x"}) {
 		t.Error(a.Config)
 	}
-	if p := values(a.Partitions); p[0] != (om.PartitionInfo{Queue: "q", Partition: 1, Begin: 2, End: 1<<63 - 1}) {
+	if p := values(a.Partitions); p[0] != (om.PartitionInfo{Queue: "q", Partition: 1, Begin: 2, End: 1<<63 - 1, Messages: 3}) {
 		t.Error(p)
 	}
 	if r := values(a.Routes); !reflect.DeepEqual(r[0], om.RouteConfig{Name: "r", Source: "a", Target: "b", Filter: om.Tag("x")}) {

@@ -41,7 +41,7 @@ func (c *conn) Capabilities() om.Capabilities { return slices.Clone(c.capabiliti
 
 func (c *conn) NewSender(ctx context.Context, cfg spi.SenderConfig) (spi.Sender, error) {
 	const op = "new sender"
-	a, err := c.call(ctx, op, "", &request{Op: "sender", Handle: c.handle, Checker: cfg.Checker != nil})
+	a, err := c.call(ctx, op, "", &request{Op: "sender", Handle: c.handle, Checker: cfg.Checker != nil, Group: cfg.Group})
 	if err != nil {
 		return nil, err
 	}

@@ -99,13 +99,13 @@ func (s *sender) Send(ctx context.Context, ms []*om.Message) ([]spi.Outcome, err
 }
 
 // Prepare implements spi.Transactor.
-func (s *sender) Prepare(ctx context.Context, m *om.Message) (spi.Outcome, string, error) {
+func (s *sender) Prepare(ctx context.Context, m *om.Message, check om.TransactionCheck) (spi.Outcome, string, error) {
 	const op = "prepare"
 	b, err := encode(op, m)
 	if err != nil {
 		return spi.Outcome{}, "", err
 	}
-	a, err := s.call(ctx, op, m.Destination, &request{Op: "prepare", Message: b})
+	a, err := s.call(ctx, op, m.Destination, &request{Op: "prepare", Message: b, Check: newTransactionCheck(check)})
 	if err != nil {
 		return spi.Outcome{}, "", err
 	}

@@ -157,7 +157,7 @@ func TestWrongCounts(t *testing.T) {
 			return err
 		},
 		"no outcome": func(c *conn) error {
-			_, _, err := sends(t, c).(spi.Transactor).Prepare(t.Context(), om.NewMessage("q", nil))
+			_, _, err := sends(t, c).(spi.Transactor).Prepare(t.Context(), om.NewMessage("q", nil), om.TransactionCheck{})
 			return err
 		},
 	} {

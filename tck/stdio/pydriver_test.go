@@ -283,7 +283,7 @@ func TestPythonRefusesWhatItDoesNotDeclare(t *testing.T) {
 	if !errors.Is(err, om.ErrUnsupported) {
 		t.Error(err)
 	}
-	_, _, err = s.(spi.Transactor).Prepare(t.Context(), ms[6])
+	_, _, err = s.(spi.Transactor).Prepare(t.Context(), ms[6], om.TransactionCheck{})
 	if !errors.Is(err, om.ErrUnsupported) {
 		t.Error(err)
 	}

@@ -33,7 +33,7 @@ func (c *conn) Namespaces(ctx context.Context) ([]string, error) {
 }
 
 func (c *conn) CreateQueue(ctx context.Context, q om.QueueConfig) error {
-	config := queueConfig(q)
+	config := newQueueConfig(q)
 	_, err := c.do(ctx, "create queue", q.Name, &request{Op: "create_queue", Config: &config})
 	return err
 }
@@ -148,23 +148,6 @@ func (c *conn) Routes(ctx context.Context) ([]om.RouteConfig, error) {
 	return values(a.Routes), nil
 }
 
-// Request implements spi.Requester.
-func (c *conn) Request(ctx context.Context, m *om.Message) (*om.Message, error) {
-	const op = "request"
-	b, err := encode(op, m)
-	if err != nil {
-		return nil, err
-	}
-	a, err := c.do(ctx, op, m.Destination, &request{Op: "request", Message: b})
-	if err != nil {
-		return nil, err
-	}
-	if a.Message == nil {
-		return nil, c.broken(op, m.Destination, errors.New("it has no message"))
-	}
-	return a.Message.value(), nil
-}
-
 var (
 	_ spi.Conn         = (*conn)(nil)
 	_ spi.Admin        = (*conn)(nil)
@@ -173,7 +156,6 @@ var (
 	_ spi.Streamer     = (*conn)(nil)
 	_ spi.Filterer     = (*conn)(nil)
 	_ spi.Router       = (*conn)(nil)
-	_ spi.Requester    = (*conn)(nil)
 	_ spi.Pinger       = (*conn)(nil)
 	_ spi.Sender       = (*sender)(nil)
 	_ spi.Transactor   = (*sender)(nil)

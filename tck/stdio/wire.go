@@ -44,6 +44,7 @@ type request struct {
 	Reason      string              `json:"reason,omitempty"`
 	Receipts    []json.RawMessage   `json:"receipts,omitempty"`
 	Tx          string              `json:"tx,omitempty"`
+	Check       *transactionCheck   `json:"check,omitempty"`
 	Message     json.RawMessage     `json:"message,omitempty"`
 	Messages    []json.RawMessage   `json:"messages,omitempty"`
 }
@@ -126,15 +127,26 @@ type queueConfig struct {
 	Name        string `json:"name"`
 	Partitions  int    `json:"partitions,omitempty"`
 	Description string `json:"description,omitempty"`
+
+	DeadLetterExpired bool  `json:"dead_letter_expired,omitempty"`
+	ExpiresMS         int64 `json:"expires_ms,omitempty"`
 }
 
-func (q queueConfig) value() om.QueueConfig { return om.QueueConfig(q) }
+func newQueueConfig(q om.QueueConfig) queueConfig {
+	return queueConfig{Name: q.Name, Partitions: q.Partitions, Description: q.Description, DeadLetterExpired: q.DeadLetterExpired, ExpiresMS: q.Expires.Milliseconds()}
+}
+
+func (q queueConfig) value() om.QueueConfig {
+	return om.QueueConfig{Name: q.Name, Partitions: q.Partitions, Description: q.Description, DeadLetterExpired: q.DeadLetterExpired,
+		Expires: time.Duration(q.ExpiresMS) * time.Millisecond}
+}
 
 type partition struct {
 	Queue     string `json:"queue"`
 	Partition int32  `json:"partition"`
 	Begin     int64  `json:"begin,string"`
 	End       int64  `json:"end,string"`
+	Messages  int64  `json:"messages,string"`
 }
 
 func (p partition) value() om.PartitionInfo { return om.PartitionInfo(p) }
@@ -165,7 +177,7 @@ func (g group) value() om.GroupInfo {
 		Lost: g.Lost, Expired: g.Expired, Redelivered: g.Redelivered, OldestLease: fromMillis(g.OldestLease),
 	}
 	for _, p := range g.Partitions {
-		i.Partitions = append(i.Partitions, om.GroupPartition(p))
+		i.Partitions = append(i.Partitions, om.GroupPartition{Partition: p.Partition, Cursor: p.Cursor, Lag: p.Lag, InFlight: p.InFlight})
 	}
 	return i
 }
@@ -301,4 +313,18 @@ func values[W interface{ value() V }, V any](ws []W) []V {
 		vs[i] = w.value()
 	}
 	return vs
+}
+
+// transactionCheck has times in milliseconds; what is missing is a default.
+type transactionCheck struct {
+	AfterMS int64 `json:"after_ms,omitempty"`
+	EveryMS int64 `json:"every_ms,omitempty"`
+	Max     int   `json:"max,omitempty"`
+}
+
+func newTransactionCheck(c om.TransactionCheck) *transactionCheck {
+	if c == (om.TransactionCheck{}) {
+		return nil
+	}
+	return &transactionCheck{c.After.Milliseconds(), c.Every.Milliseconds(), c.Max}
 }

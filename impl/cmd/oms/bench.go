@@ -126,6 +126,9 @@ after it. Ctrl-C ends the run with the figures so far.`,
 	if s.name == "filter" {
 		f.IntVar(&cfg.Keep, "keep", 1, "per cent of the messages that the filter lets pass")
 	}
+	if s.name == "publish" || s.name == "consume" {
+		f.IntVar(&cfg.Keys, "keys", 0, "message keys, by which the messages are in order")
+	}
 	if s.name == "publish" || s.name == "roundtrip" {
 		f.DurationVar(&cfg.Delay, "delay", 0, s.delay)
 	}
@@ -163,7 +166,7 @@ func check(cfg *bench.Config, volume string) error {
 	if cfg.Batch > 65536 {
 		return fmt.Errorf("--batch %d is over 65536", cfg.Batch)
 	}
-	for name, v := range map[string]int{"groups": cfg.Groups, "routes": cfg.Routes} {
+	for name, v := range map[string]int{"groups": cfg.Groups, "routes": cfg.Routes, "keys": cfg.Keys} {
 		if v < 0 {
 			return fmt.Errorf("--%s %d is negative", name, v)
 		}

@@ -267,6 +267,9 @@ func (s *consuming) atEnd(ctx context.Context, ap *connection, ends map[int32]in
 		return false, err
 	}
 	for _, p := range g.Partitions {
+		if p.Lag < 0 {
+			p.Lag, p.InFlight = g.Lag, g.InFlight // more is not known of it
+		}
 		if p.Cursor < ends[p.Partition] && p.Lag > p.InFlight {
 			return false, nil
 		}

@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -131,7 +132,67 @@ func staged(t *testing.T, c *cobra.Command, line string) *shell {
 	s := newShell(t, r.url)
 	stage(t, s, r.url)
 	stageFolders(t, s, line)
+	if strings.HasPrefix(line, "oms request") {
+		stageService(t, r.url)
+	}
 	return s
+}
+
+// stageService answers what is asked of the queue "prices".
+func stageService(t *testing.T, url string) {
+	t.Helper()
+	ap, err := oms.Open(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ap.Close(context.Background()) })
+	err = ap.Resources().CreateQueue(t.Context(), om.QueueConfig{Name: "prices"})
+	if err == nil {
+		p, err1 := ap.NewProducer(t.Context())
+		c, err2 := ap.NewPushConsumer(t.Context())
+		if err = errors.Join(err1, err2); err == nil {
+			err = c.Bind(t.Context(), oms.Answer(p, func(_ context.Context, d *om.Delivery) ([]byte, error) {
+				if string(d.Body) == "lead" {
+					return nil, om.NewError(om.CodeForbidden, "", "", "not for sale")
+				}
+				return []byte("price of " + string(d.Body)), nil
+			}), "prices")
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRequestCommand(t *testing.T) {
+	r := startDev(t)
+	defer r.end()
+	stageService(t, r.url)
+	for _, c := range []struct {
+		args []string
+		code int
+		part string
+	}{
+		{[]string{"prices", "gold"}, 0, "price of gold\n"},
+		{[]string{"prices", "gold", "--json"}, 0, `"body":"price of gold"`},
+		{[]string{"prices", "lead"}, 1, "not for sale"},
+		{[]string{"prices"}, 2, "accepts 2 arg"},
+		{[]string{"prices", "gold", "--timeout", "0s"}, 2, "not positive"},
+		{[]string{"silent", "gold", "--timeout", "50ms"}, 1, "no reply came"},
+	} {
+		if c.args[0] == "silent" {
+			if code, _, errs := command(t, "queue", "create", "silent", "--expires", "1h", "--url", r.url); code != 0 {
+				t.Fatal(errs)
+			}
+			if _, out, _ := command(t, "queue", "show", "silent", "--url", r.url); !strings.Contains(out, "after 1h0m0s without use") {
+				t.Errorf("queue show prints %s", out)
+			}
+		}
+		code, out, errs := command(t, append([]string{"request", "--url", r.url}, c.args...)...)
+		if code != c.code || !strings.Contains(out+errs, c.part) {
+			t.Errorf("%v: status %d: %s%s", c.args, code, out, errs)
+		}
+	}
 }
 
 // wellFormed parses the part of a line that is a command of oms.
@@ -185,6 +246,10 @@ func stage(t *testing.T, s *shell, url string) {
 	defer func() { must(ap.Close(context.Background())) }()
 	p, err := ap.NewProducer(ctx)
 	must(err)
+	half, err := ap.NewProducer(ctx, om.WithProducerGroup("shop"), om.WithTransactionChecker(func(context.Context, *om.Message) om.TxVerdict { return om.TxUnknown }))
+	must(err)
+	_, err = half.Prepare(ctx, om.NewMessage("orders", []byte("order 12")))
+	must(err)
 	for i := range 12 {
 		m := om.NewMessage("orders", fmt.Appendf(nil, "order %d", i))
 		m.Ext.MessageKey = "customer-7"
@@ -197,6 +262,11 @@ func stage(t *testing.T, s *shell, url string) {
 		c, err := ap.NewPullConsumer(ctx, om.WithGroup(group))
 		must(err)
 		must(c.Bind(ctx, "orders"))
+		if group == "billing" {
+			d, err := c.Receive(ctx)
+			must(err)
+			must(d.Reject(ctx, "no such customer"))
+		}
 		must(c.Close(ctx))
 	}
 	if code, out := s.run("oms context add local --url " + url); code != 0 {

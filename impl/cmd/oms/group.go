@@ -13,7 +13,7 @@ import (
 )
 
 func groupCommand() *cobra.Command {
-	return parent("group", "Look at consumer groups and move them", groupList(), groupShow(), groupReset(), groupDelete())
+	return parent("group", "Look at consumer groups and move them", groupList(), groupShow(), groupMembers(), groupConfigure(), groupReset(), groupDelete())
 }
 
 // groupJSON is a consumer group in JSON.
@@ -28,21 +28,31 @@ type groupJSON struct {
 	Redelivered int64                `json:"redelivered"`
 	OldestLease string               `json:"oldest_lease,omitempty"`
 	Partitions  []groupPartitionJSON `json:"partitions"`
+	Settings    *settingsJSON        `json:"settings,omitempty"`
+	Strategy    string               `json:"strategy,omitempty"`
+	Generation  int64                `json:"generation,omitempty"`
+
+	// Null where the system does not tell.
+	OldestSeconds *float64 `json:"oldest_seconds,omitempty"`
+	Waiting       *int64   `json:"waiting,omitempty"`
+	Dead          *int64   `json:"dead,omitempty"`
 }
 
 type groupPartitionJSON struct {
-	Partition int32 `json:"partition"`
-	Cursor    int64 `json:"cursor"`
-	Lag       int64 `json:"lag"`
-	InFlight  int64 `json:"in_flight"`
+	Partition int32  `json:"partition"`
+	Cursor    int64  `json:"cursor"`
+	Lag       int64  `json:"lag"`
+	InFlight  int64  `json:"in_flight"`
+	Owner     string `json:"owner,omitempty"`
 }
 
 func newGroupJSON(g om.GroupInfo) groupJSON {
 	j := groupJSON{
-		g.Queue, g.Group, g.Consumers, g.Lag, g.InFlight, g.Lost, g.Expired, g.Redelivered, timeText(g.OldestLease), []groupPartitionJSON{},
+		Queue: g.Queue, Group: g.Group, Consumers: g.Consumers, Lag: g.Lag, InFlight: g.InFlight, Lost: g.Lost, Expired: g.Expired, Redelivered: g.Redelivered,
+		OldestLease: timeText(g.OldestLease), Partitions: []groupPartitionJSON{}, Strategy: g.Strategy, Generation: g.Generation,
 	}
 	for _, p := range g.Partitions {
-		j.Partitions = append(j.Partitions, groupPartitionJSON{p.Partition, p.Cursor, p.Lag, p.InFlight})
+		j.Partitions = append(j.Partitions, groupPartitionJSON{p.Partition, p.Cursor, p.Lag, p.InFlight, p.Owner})
 	}
 	return j
 }
@@ -128,15 +138,32 @@ func groupShow() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if asJSON {
-					return printJSON(c.OutOrStdout(), newGroupJSON(g))
+				var settings om.GroupConfig
+				j := newGroupJSON(g)
+				if ap.Capabilities().Has(om.CapGroupConfig) {
+					if settings, err = ap.Resources().Group(ctx, args[0], args[1]); err != nil {
+						return err
+					}
+					j.Settings = newSettingsJSON(settings)
 				}
 				about := [][]string{
 					{"queue", g.Queue}, {"group", g.Group}, {"consumers", strconv.Itoa(g.Consumers)}, {"lag", count(g.Lag)}, {"in flight", count(g.InFlight)},
 					{"redelivered", count(g.Redelivered)}, {"lost", count(g.Lost)}, {"expired", count(g.Expired)},
 				}
+				if about, err = ap.aboutGroup(ctx, &j, about); err != nil {
+					return err
+				}
 				if !g.OldestLease.IsZero() {
 					about = append(about, []string{"oldest lease", timeText(g.OldestLease)})
+				}
+				if g.Strategy != "" {
+					about = append(about, []string{"strategy", g.Strategy}, []string{"generation", count(g.Generation)})
+				}
+				if j.Settings != nil {
+					about = append(about, []string{"max deliveries", strconv.Itoa(settings.MaxDeliveries)}, []string{"backoff", backoffText(settings.Backoff)})
+				}
+				if asJSON {
+					return printJSON(c.OutOrStdout(), j)
 				}
 				if err := printTable(c.OutOrStdout(), nil, about); err != nil {
 					return err
@@ -155,12 +182,44 @@ func groupShow() *cobra.Command {
 	return c
 }
 
-// moveJSON is where a reset takes a group in one partition. The numbers are null
-// where the system does not tell.
+// aboutGroup adds what the statistics of a group tell.
+func (ap *connection) aboutGroup(ctx context.Context, j *groupJSON, about [][]string) ([][]string, error) {
+	if !ap.Capabilities().Has(om.CapStats) {
+		return about, nil
+	}
+	stats, err := ap.Resources().Stats(ctx, j.Queue)
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range stats[0].Groups {
+		if g.Group == j.Group {
+			seconds := g.OldestAge.Seconds()
+			j.OldestSeconds, j.Waiting, j.Dead = &seconds, &g.Waiting, &g.Dead
+			about = append(about,
+				[]string{"oldest", ageText(g.OldestAge)}, []string{"waiting", count(g.Waiting)}, []string{"dead", count(g.Dead)},
+				[]string{"delivered", perSecond(g.Delivered.Rate) + "/s"}, []string{"acknowledged", perSecond(g.Acknowledged.Rate) + "/s"})
+		}
+	}
+	return about, nil
+}
+
+// moveJSON is where a reset takes a group in one partition. Again is how many
+// messages it gets that lie before where it stands, Skipped how many it does not
+// get that lie behind. The numbers are null where the system does not tell.
 type moveJSON struct {
 	Partition int32  `json:"partition"`
 	From      *int64 `json:"from"`
 	To        *int64 `json:"to"`
+	Again     *int64 `json:"again"`
+	Skipped   *int64 `json:"skipped"`
+}
+
+// compare sets what a move means.
+func (m *moveJSON) compare() {
+	if m.From != nil && m.To != nil {
+		again, skipped := max(0, *m.From-*m.To), max(0, *m.To-*m.From)
+		m.Again, m.Skipped = &again, &skipped
+	}
 }
 
 // resetJSON is what oms group reset prints.
@@ -181,7 +240,9 @@ func groupReset() *cobra.Command {
 		Short: "Move a group to another position",
 		Long: `Move a group's progress in all partitions of a queue. A group that the queue
 does not know is made. What its consumers hold at that moment they cannot
-acknowledge any more. Positions: begin, end, offset:42, a time such as
+acknowledge any more. AGAIN is how many messages lie between the new position and
+the one before and are delivered again, SKIPPED how many are passed over; of those
+the group may have settled some already. Positions: begin, end, offset:42, a time such as
 2018-02-07T00:00:00Z or 2018-02-07, an age such as -1h.`,
 		Example: `  oms group reset orders billing --to -1h --dry-run
   oms group reset orders billing --to begin
@@ -203,13 +264,9 @@ acknowledge any more. Positions: begin, end, offset:42, a time such as
 						return err
 					}
 				}
-				r := report{header: []string{"PARTITION", "FROM", "TO", "CHANGE"}, value: resetJSON{long(args[0]), args[1], p.String(), dryRun, moves}}
+				r := report{header: []string{"PARTITION", "FROM", "TO", "AGAIN", "SKIPPED"}, value: resetJSON{long(args[0]), args[1], p.String(), dryRun, moves}}
 				for _, m := range moves {
-					change := "-"
-					if m.From != nil && m.To != nil {
-						change = fmt.Sprintf("%+d", *m.To-*m.From)
-					}
-					r.row(strconv.Itoa(int(m.Partition)), countOrDash(m.From), countOrDash(m.To), change)
+					r.row(strconv.Itoa(int(m.Partition)), countOrDash(m.From), countOrDash(m.To), countOrDash(m.Again), countOrDash(m.Skipped))
 				}
 				if err := r.print(c, asJSON); err != nil || asJSON {
 					return err
@@ -269,6 +326,7 @@ func (ap *connection) moves(ctx context.Context, queue, group string, p om.Posit
 				m.To = &offset
 			}
 		}
+		m.compare()
 		moves = append(moves, m)
 	}
 	return moves, nil

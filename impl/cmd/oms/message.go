@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strconv"
 	"strings"
 	"time"
@@ -57,8 +58,13 @@ func (ap *connection) show(ctx context.Context, c *cobra.Command, r scan.Range, 
 		progress = newBar(c.ErrOrStderr(), "scanned", false)
 	}
 	defer progress.finish()
+	return printAll(ctx, scan.Read(ctx, ap, r, progress.set), p, n, match)
+}
+
+// printAll prints the messages that match, up to n.
+func printAll(ctx context.Context, all iter.Seq2[*om.Delivery, error], p *printer, n int64, match func(*om.Message) bool) error {
 	found := int64(0)
-	for d, err := range scan.Read(ctx, ap, r, progress.set) {
+	for d, err := range all {
 		switch {
 		case ctx.Err() != nil:
 			return nothing("interrupted after %s", counted(found, "message"))
@@ -196,14 +202,16 @@ func messageFind() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "find QUEUE (--id ID | --key KEY | --property NAME=VALUE)",
 		Short: "Find messages by id, key or properties",
-		Long: `Find messages by reading what is stored, all of it unless --from, --to and
---partition say otherwise. All conditions must hold. A property without a type
-matches a value that reads the same; with one, as in total:double=120, just that
+		Long: `Find messages in what is stored, all of it unless --from, --to and --partition say
+otherwise. All conditions must hold. Ids and keys are looked for where the messages
+lie, as far as the system can do that; for properties, a partition or offsets all is
+read. No group is made and nothing is settled. A property without a type matches a value that reads the same; with one, as in total:double=120, just that
 value. The exit status is 1 when nothing is found.
 
 Formats have these verbs:
 ` + lines.FormatHelp,
 		Example: `  oms message find orders --key customer-7
+  oms message find orders --key customer-7 --from -24h --json
   oms message find orders --property country=DE --from -24h -n 5
   oms message find orders --property total:double=120 --json`,
 		Args:              args(cobra.ExactArgs(1)),
@@ -227,6 +235,9 @@ Formats have these verbs:
 				n = 1
 			}
 			return t.with(c, func(ctx context.Context, ap *connection) error {
+				if q, ok := ap.findable(r, id, key); ok && len(texts) == 0 {
+					return printAll(ctx, ap.find(ctx, args[0], q), &p, n, match)
+				}
 				return ap.show(ctx, c, r, &p, n, match, false)
 			})
 		},

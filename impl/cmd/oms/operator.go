@@ -6,9 +6,9 @@ import "github.com/spf13/cobra"
 func operatorCommands() []*cobra.Command {
 	return []*cobra.Command{
 		contextCommand(), namespaceCommand(), queueCommand(), groupCommand(), routeCommand(),
-		publishCommand(), consumeCommand(), messageCommand(), backupCommand(), restoreCommand(),
+		publishCommand(), consumeCommand(), requestCommand(), messageCommand(), backupCommand(), restoreCommand(),
 		topCommand(), doctorCommand(), userCommand(), permissionCommand(),
-		delayedCommand(), serverCommand(),
+		delayedCommand(), deadLetterCommand(), transactionCommand(), serverCommand(),
 	}
 }
 
@@ -17,7 +17,7 @@ var groups = []struct {
 	title    string
 	commands []string
 }{
-	{"Messages:", []string{"publish", "consume", "message", "delayed", "filter"}},
+	{"Messages:", []string{"publish", "consume", "message", "delayed", "dead-letter", "transaction", "filter"}},
 	{"Resources:", []string{"namespace", "queue", "group", "route"}},
 	{"Looking after a system:", []string{"context", "server", "top", "doctor", "backup", "restore", "store"}},
 	{"Who may do what:", []string{"user", "permission"}},

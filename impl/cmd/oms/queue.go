@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -11,7 +12,7 @@ import (
 )
 
 func queueCommand() *cobra.Command {
-	return parent("queue", "Manage queues", queueList(), queueCreate(), queueShow(), queueDelete(), queueSetFilter())
+	return parent("queue", "Manage queues", queueList(), queueCreate(), queueShow(), queueAddPartitions(), queueDelete(), queueSetFilter())
 }
 
 // queueJSON is a queue in JSON. Messages is null where the system does not tell.
@@ -20,6 +21,34 @@ type queueJSON struct {
 	Partitions  int    `json:"partitions"`
 	Messages    *int64 `json:"messages"`
 	Description string `json:"description"`
+
+	DeadLetterExpired bool               `json:"dead_letter_expired,omitempty"`
+	Deduplication     *deduplicationJSON `json:"deduplication,omitempty"`
+	TransactionCheck  *checkJSON         `json:"transaction_check,omitempty"`
+	Expires           float64            `json:"expires_seconds,omitempty"`
+}
+
+type deduplicationJSON struct {
+	By      string  `json:"by"`
+	Seconds float64 `json:"seconds"`
+}
+
+// checkJSON has times in seconds; 0 is the broker's default.
+type checkJSON struct {
+	After float64 `json:"after"`
+	Every float64 `json:"every"`
+	Max   int     `json:"max"`
+}
+
+func newQueueJSON(q om.QueueConfig, messages *int64) queueJSON {
+	j := queueJSON{Name: q.Name, Partitions: q.Partitions, Messages: messages, Description: q.Description, DeadLetterExpired: q.DeadLetterExpired, Expires: q.Expires.Seconds()}
+	if d := q.Deduplication; d.Window != 0 {
+		j.Deduplication = &deduplicationJSON{d.By, d.Window.Seconds()}
+	}
+	if k := q.TransactionCheck; k != (om.TransactionCheck{}) {
+		j.TransactionCheck = &checkJSON{k.After.Seconds(), k.Every.Seconds(), k.Max}
+	}
+	return j
 }
 
 // partitionJSON is a partition in JSON.
@@ -33,6 +62,11 @@ type partitionJSON struct {
 // queueDetails is what oms queue show prints.
 type queueDetails struct {
 	queueJSON
+	// Null where the system does not tell. Rates are messages per second.
+	Delayed   *int64   `json:"delayed,omitempty"`
+	Prepared  *int64   `json:"prepared,omitempty"`
+	Published *float64 `json:"published_per_second,omitempty"`
+
 	Details []partitionJSON `json:"partition_details"`
 	Groups  []groupJSON     `json:"groups"`
 }
@@ -55,7 +89,7 @@ func stored(ps []om.PartitionInfo) *int64 {
 	}
 	var n int64
 	for _, p := range ps {
-		n += p.End - p.Begin
+		n += p.Messages
 	}
 	return &n
 }
@@ -92,7 +126,7 @@ func queueList() *cobra.Command {
 					if err != nil {
 						return err
 					}
-					j := queueJSON{q.Name, q.Partitions, stored(ps), q.Description}
+					j := newQueueJSON(q, stored(ps))
 					all = append(all, j)
 					r.row(short(q.Name), strconv.Itoa(q.Partitions), countOrDash(j.Messages), q.Description)
 				}
@@ -117,11 +151,18 @@ func queueCreate() *cobra.Command {
 		Short: "Create a queue",
 		Example: `  oms queue create invoices
   oms queue create shipments --partitions 8 --description 'parcels on their way'
+  oms queue create offers --dead-letter-expired
+  oms queue create payments --deduplicate 24h --deduplicate-by '$messageKey'
+  oms queue create bookings --check-after 1m --check-every 5m
+  oms queue create answers --expires 30m
   oms queue create returns://claims`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			if q.Partitions < 1 {
 				return usage(c, errors.New("--partitions must be at least 1"))
+			}
+			if q.Deduplication.By != "" && q.Deduplication.Window == 0 {
+				return usage(c, errors.New("--deduplicate-by needs --deduplicate"))
 			}
 			q.Name = args[0]
 			return t.with(c, func(ctx context.Context, ap *connection) error {
@@ -134,7 +175,7 @@ func queueCreate() *cobra.Command {
 					return err
 				}
 				var none int64
-				return done(c, asJSON, queueJSON{made.Name, made.Partitions, &none, made.Description}, "queue %s is created", short(made.Name))
+				return done(c, asJSON, newQueueJSON(made, &none), "queue %s is created", short(made.Name))
 			})
 		},
 	}
@@ -142,6 +183,14 @@ func queueCreate() *cobra.Command {
 	jsonFlag(c, &asJSON)
 	c.Flags().IntVar(&q.Partitions, "partitions", 1, "partitions of the queue")
 	c.Flags().StringVar(&q.Description, "description", "", "text for people")
+	f := c.Flags()
+	f.DurationVar(&q.Deduplication.Window, "deduplicate", 0, "store messages with the same id once within that time, for example 10m")
+	f.StringVar(&q.Deduplication.By, "deduplicate-by", "", "what the id is: $messageKey or a property (default $deduplicationId)")
+	f.DurationVar(&q.TransactionCheck.After, "check-after", 0, "when a producer is asked about an open transaction first (default 6s)")
+	f.DurationVar(&q.TransactionCheck.Every, "check-every", 0, "how long after that it is asked again (default 30s)")
+	f.IntVar(&q.TransactionCheck.Max, "checks", 0, "how often at most; then the transaction is parked (default 15)")
+	f.DurationVar(&q.Expires, "expires", 0, "delete the queue when nobody has sent to it or received from it for that long, for example 30m")
+	f.BoolVar(&q.DeadLetterExpired, "dead-letter-expired", false, "move messages that a group finds expired to its dead-letter queue")
 	return c
 }
 
@@ -170,7 +219,13 @@ func queueShow() *cobra.Command {
 						return err
 					}
 				}
-				return printQueue(c, asJSON, q, ps, groups)
+				var stats []om.QueueStats
+				if ap.Capabilities().Has(om.CapStats) {
+					if stats, err = ap.Resources().Stats(ctx, q.Name); err != nil {
+						return err
+					}
+				}
+				return printQueue(c, asJSON, q, ps, groups, stats)
 			})
 		},
 	}
@@ -179,16 +234,32 @@ func queueShow() *cobra.Command {
 	return c
 }
 
-func printQueue(c *cobra.Command, asJSON bool, q om.QueueConfig, ps []om.PartitionInfo, groups []om.GroupInfo) error {
-	d := queueDetails{queueJSON{q.Name, q.Partitions, stored(ps), q.Description}, []partitionJSON{}, []groupJSON{}}
+func printQueue(c *cobra.Command, asJSON bool, q om.QueueConfig, ps []om.PartitionInfo, groups []om.GroupInfo, stats []om.QueueStats) error {
+	d := queueDetails{queueJSON: newQueueJSON(q, stored(ps)), Details: []partitionJSON{}, Groups: []groupJSON{}}
 	about := [][]string{{"name", q.Name}, {"partitions", strconv.Itoa(q.Partitions)}, {"messages", countOrDash(d.Messages)}}
+	for _, s := range stats {
+		d.Delayed, d.Prepared, d.Published = &s.Delayed, &s.Prepared, &s.Published.Rate
+		about = append(about, []string{"delayed", count(s.Delayed)}, []string{"prepared", count(s.Prepared)}, []string{"published", perSecond(s.Published.Rate) + "/s"})
+	}
 	if q.Description != "" {
 		about = append(about, []string{"description", q.Description})
 	}
+	if q.DeadLetterExpired {
+		about = append(about, []string{"expired messages", "to the dead-letter queue"})
+	}
+	if q.Expires != 0 {
+		about = append(about, []string{"expires", "after " + q.Expires.String() + " without use"})
+	}
+	if x := q.Deduplication; x.Window != 0 {
+		about = append(about, []string{"stored once", "by " + x.By + " within " + x.Window.String()})
+	}
+	if k := q.TransactionCheck; k != (om.TransactionCheck{}) {
+		about = append(about, []string{"transaction checks", fmt.Sprintf("first %v, then %v, %d at most (0 is the default)", k.After, k.Every, k.Max)})
+	}
 	var parts [][]string
 	for _, p := range ps {
-		d.Details = append(d.Details, partitionJSON{p.Partition, p.Begin, p.End, p.End - p.Begin})
-		parts = append(parts, []string{strconv.Itoa(int(p.Partition)), count(p.Begin), count(p.End), count(p.End - p.Begin)})
+		d.Details = append(d.Details, partitionJSON{p.Partition, p.Begin, p.End, p.Messages})
+		parts = append(parts, []string{strconv.Itoa(int(p.Partition)), count(p.Begin), count(p.End), count(p.Messages)})
 	}
 	list := groupReport(groups)
 	for _, g := range groups {
@@ -213,6 +284,45 @@ func printQueue(c *cobra.Command, asJSON bool, q om.QueueConfig, ps []om.Partiti
 		}
 	}
 	return nil
+}
+
+func queueAddPartitions() *cobra.Command {
+	var t target
+	asJSON := false
+	c := &cobra.Command{
+		Use:   "add-partitions QUEUE TOTAL",
+		Short: "Give a queue more partitions, TOTAL together",
+		Long: `Give a queue more partitions, TOTAL together, while it is used. None can be taken
+away. Order by key holds: a group gets the new messages of a key that has another
+partition now when it has settled what lies before them in the old one. A group
+that does not settle its messages does not get those either.`,
+		Example:           "  oms queue add-partitions orders 8",
+		Args:              args(cobra.ExactArgs(2)),
+		ValidArgsFunction: t.queues(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			total, err := strconv.Atoi(args[1])
+			if err != nil || total < 1 {
+				return usage(c, errors.New("TOTAL is a number from 1 on: how many partitions the queue shall have"))
+			}
+			return t.with(c, func(ctx context.Context, ap *connection) error {
+				if err := ap.Resources().AddPartitions(ctx, args[0], total); err != nil {
+					return err
+				}
+				q, err := ap.Resources().Queue(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				ps, err := ap.partitions(ctx, q.Name)
+				if err != nil {
+					return err
+				}
+				return done(c, asJSON, newQueueJSON(q, stored(ps)), "queue %s has %d partitions", short(q.Name), q.Partitions)
+			})
+		},
+	}
+	t.add(c)
+	jsonFlag(c, &asJSON)
+	return c
 }
 
 // deletedJSON is what a command that deletes prints.

@@ -162,7 +162,8 @@ func (s *session) end() {
 var vary = regexp.MustCompile(`[0-9a-f]{16}-[0-9a-f]+` + // message ids
 	`|\b[0-9a-f]{32}\b` + // store ids
 	`|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z` +
-	`|\b\d+(\.\d+)?(ns|µs|ms|s)\b` +
+	`|\b\d+(\.\d+)?(ns|µs|ms|s|/s)\b` +
+	`|"(published_per_second|oldest_seconds)":[0-9.e-]+` +
 	`|"(born_host|store_host)":"[^"]*"` +
 	`|go\d\.\d+(\.\d+)?` +
 	`|\bcommit \d+|\b\d+(\.\d+)? (B|KiB|MiB)\b`)

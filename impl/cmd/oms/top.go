@@ -26,20 +26,26 @@ type topJSON struct {
 	Groups  []topGroupJSON `json:"groups"`
 }
 
+// What the system does not tell is null.
 type topQueueJSON struct {
 	Name       string  `json:"name"`
 	Partitions int     `json:"partitions"`
 	Messages   int64   `json:"messages"`
+	Delayed    *int64  `json:"delayed"`
+	Prepared   *int64  `json:"prepared"`
 	In         float64 `json:"in_per_second"`
 }
 
 type topGroupJSON struct {
-	Queue     string  `json:"queue"`
-	Group     string  `json:"group"`
-	Consumers int     `json:"consumers"`
-	Lag       int64   `json:"lag"`
-	InFlight  int64   `json:"in_flight"`
-	Out       float64 `json:"out_per_second"`
+	Queue     string   `json:"queue"`
+	Group     string   `json:"group"`
+	Consumers int      `json:"consumers"`
+	Lag       int64    `json:"lag"`
+	Oldest    *float64 `json:"oldest_seconds"`
+	InFlight  int64    `json:"in_flight"`
+	Waiting   *int64   `json:"waiting"`
+	Dead      *int64   `json:"dead"`
+	Out       float64  `json:"out_per_second"`
 }
 
 func topCommand() *cobra.Command {
@@ -50,9 +56,10 @@ func topCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "top",
 		Short: "Watch queues and groups with their rates",
-		Long: `Watch the queues of a namespace and their groups: what comes in, counted by the
-ends of the partitions, and what goes out, counted by the groups' cursors, in
-messages per second since the look before. On a terminal the view is drawn anew
+		Long: `Watch the queues of a namespace and their groups: how many messages lie in a queue,
+are delayed or prepared; how many a group has not settled and for how long the oldest
+has been there, how many are in flight, wait to be delivered again or are dead; what
+comes in and what the groups settle, in messages per second since the look before. On a terminal the view is drawn anew
 until Ctrl-C; elsewhere one follows the other, with --json one on a line.`,
 		Example: `  oms top
   oms top --once
@@ -122,14 +129,27 @@ func (w *watching) run(ctx context.Context) error {
 // look is what lay there at a moment.
 type look struct {
 	at     time.Time
-	queues []om.QueueConfig
-	parts  map[string][]om.PartitionInfo // by queue
-	groups []om.GroupInfo
+	queues []queueLook
+	groups []groupLook
 }
 
-func (w *watching) look(ctx context.Context) (l look, err error) {
+// queueLook and groupLook count what has come and gone from some time on.
+type queueLook struct {
+	topQueueJSON
+	came int64
+}
+
+type groupLook struct {
+	topGroupJSON
+	went int64
+}
+
+func (w *watching) look(ctx context.Context) (look, error) {
+	if w.ap.Capabilities().Has(om.CapStats) {
+		return w.statistics(ctx)
+	}
 	r := w.ap.Resources()
-	l = look{at: time.Now(), parts: make(map[string][]om.PartitionInfo)}
+	l := look{at: time.Now()}
 	queues, err := r.Namespace(w.namespace).Queues(ctx)
 	for _, q := range queues {
 		parts, err := r.Partitions(ctx, q.Name)
@@ -143,34 +163,56 @@ func (w *watching) look(ctx context.Context) (l look, err error) {
 		if err != nil {
 			return l, err
 		}
-		l.queues, l.parts[q.Name], l.groups = append(l.queues, q), parts, append(l.groups, groups...)
+		l.queues = append(l.queues, queueLook{topQueueJSON{Name: q.Name, Partitions: q.Partitions, Messages: *stored(parts)}, ends(parts)})
+		for _, g := range groups {
+			l.groups = append(l.groups, groupLook{topGroupJSON{Queue: g.Queue, Group: g.Group, Consumers: g.Consumers, Lag: g.Lag, InFlight: g.InFlight}, cursors(g)})
+		}
+	}
+	return l, err
+}
+
+// statistics is look for a system that keeps them.
+func (w *watching) statistics(ctx context.Context) (look, error) {
+	l := look{at: time.Now()}
+	stats, err := w.ap.Resources().Namespace(w.namespace).Stats(ctx)
+	for _, s := range stats {
+		l.queues = append(l.queues, queueLook{topQueueJSON{Name: s.Queue, Partitions: s.Partitions, Messages: s.Depth, Delayed: &s.Delayed, Prepared: &s.Prepared}, s.Published.Total})
+		for _, g := range s.Groups {
+			seconds := g.OldestAge.Seconds()
+			l.groups = append(l.groups, groupLook{topGroupJSON{
+				Queue: s.Queue, Group: g.Group, Consumers: g.Consumers, Lag: g.Lag, Oldest: &seconds, InFlight: g.InFlight, Waiting: &g.Waiting, Dead: &g.Dead,
+			}, g.Acknowledged.Total})
+		}
 	}
 	return l, err
 }
 
 // since returns the view of a look with the rates since the one before. A queue
-// or group that was not there before began at its first offset.
+// that was not there before began with nothing.
 func (l look) since(before look) topJSON {
 	v := topJSON{Time: timeText(l.at), Seconds: l.at.Sub(before.at).Seconds(), Queues: []topQueueJSON{}, Groups: []topGroupJSON{}}
 	rate := func(now, then int64) float64 { return max(0, float64(now-then)/v.Seconds) }
-	for _, q := range l.queues {
-		parts := l.parts[q.Name]
-		j := topQueueJSON{q.Name, q.Partitions, *stored(parts), rate(ends(parts), ends(before.parts[q.Name]))}
-		v.In += j.In
-		v.Queues = append(v.Queues, j)
+	came := make(map[string]int64)
+	for _, q := range before.queues {
+		came[q.Name] = q.came
 	}
-	then := make(map[[2]string]int64)
+	for _, q := range l.queues {
+		q.In = rate(q.came, came[q.Name])
+		v.In += q.In
+		v.Queues = append(v.Queues, q.topQueueJSON)
+	}
+	went := make(map[[2]string]int64)
 	for _, g := range before.groups {
-		then[[2]string{g.Queue, g.Group}] = cursors(g)
+		went[[2]string{g.Queue, g.Group}] = g.went
 	}
 	for _, g := range l.groups {
-		was, ok := then[[2]string{g.Queue, g.Group}]
+		then, ok := went[[2]string{g.Queue, g.Group}]
 		if !ok {
-			was = cursors(g) // nobody knows where it began
+			then = g.went // nobody knows where it began
 		}
-		j := topGroupJSON{g.Queue, g.Group, g.Consumers, g.Lag, g.InFlight, rate(cursors(g), was)}
-		v.Out += j.Out
-		v.Groups = append(v.Groups, j)
+		g.Out = rate(g.went, then)
+		v.Out += g.Out
+		v.Groups = append(v.Groups, g.topGroupJSON)
 	}
 	return v
 }
@@ -249,15 +291,19 @@ func (v topJSON) print(out io.Writer, name string) error {
 	fmt.Fprintf(out, "%s  %s  in %s/s  out %s/s\n\n", name, v.Time, perSecond(v.In), perSecond(v.Out))
 	var rows [][]string
 	for _, q := range v.Queues {
-		rows = append(rows, []string{short(q.Name), strconv.Itoa(q.Partitions), count(q.Messages), perSecond(q.In)})
+		rows = append(rows, []string{short(q.Name), strconv.Itoa(q.Partitions), count(q.Messages), countOrDash(q.Delayed), countOrDash(q.Prepared), perSecond(q.In)})
 	}
-	if err := printTable(out, []string{"QUEUE", "PARTITIONS", "MESSAGES", "IN/S"}, rows); err != nil || len(v.Groups) == 0 {
+	if err := printTable(out, []string{"QUEUE", "PARTITIONS", "MESSAGES", "DELAYED", "PREPARED", "IN/S"}, rows); err != nil || len(v.Groups) == 0 {
 		return err
 	}
 	fmt.Fprintln(out)
 	rows = nil
 	for _, g := range v.Groups {
-		rows = append(rows, []string{short(g.Queue), g.Group, strconv.Itoa(g.Consumers), count(g.Lag), count(g.InFlight), perSecond(g.Out)})
+		oldest := "-"
+		if g.Oldest != nil && g.Lag > 0 {
+			oldest = ageText(time.Duration(*g.Oldest * float64(time.Second)))
+		}
+		rows = append(rows, []string{short(g.Queue), g.Group, strconv.Itoa(g.Consumers), count(g.Lag), oldest, count(g.InFlight), countOrDash(g.Waiting), countOrDash(g.Dead), perSecond(g.Out)})
 	}
-	return printTable(out, []string{"QUEUE", "GROUP", "CONSUMERS", "LAG", "IN FLIGHT", "OUT/S"}, rows)
+	return printTable(out, []string{"QUEUE", "GROUP", "CONSUMERS", "LAG", "OLDEST", "IN FLIGHT", "WAITING", "DEAD", "OUT/S"}, rows)
 }

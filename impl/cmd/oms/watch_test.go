@@ -13,19 +13,19 @@ import (
 
 	"github.com/openmessaging/openmessaging-go/impl/server"
 	"github.com/openmessaging/openmessaging-go/impl/wire/wirepb"
-	om "github.com/openmessaging/openmessaging-go/openmessaging"
 )
 
 func TestRates(t *testing.T) {
 	at := time.Unix(1e9, 0)
-	group := func(name string, cursor int64) om.GroupInfo {
-		return om.GroupInfo{Queue: "q", Group: name, Lag: 7, Partitions: []om.GroupPartition{{Cursor: cursor}, {Cursor: 100}}}
+	delayed, oldest := int64(3), 1.5
+	group := func(name string, went int64) groupLook {
+		return groupLook{topGroupJSON{Queue: "q", Group: name, Lag: 7, Oldest: &oldest}, went}
 	}
-	before := look{at, []om.QueueConfig{{Name: "q"}}, map[string][]om.PartitionInfo{"q": {{Begin: 10, End: 50}}}, []om.GroupInfo{group("g", 20), group("back", 20)}}
+	before := look{at, []queueLook{{topQueueJSON{Name: "q"}, 50}}, []groupLook{group("g", 20), group("back", 20)}}
 	now := look{
-		at.Add(2 * time.Second), []om.QueueConfig{{Name: "q", Partitions: 1}, {Name: "new"}},
-		map[string][]om.PartitionInfo{"q": {{Begin: 40, End: 90}}, "new": {{End: 6}}},
-		[]om.GroupInfo{group("g", 30), group("back", 0), group("fresh", 50)},
+		at.Add(2 * time.Second),
+		[]queueLook{{topQueueJSON{Name: "q", Partitions: 1, Messages: 50, Delayed: &delayed}, 90}, {topQueueJSON{Name: "new", Messages: 6}, 6}},
+		[]groupLook{group("g", 30), group("back", 0), group("fresh", 50)},
 	}
 	v := now.since(before)
 	got, err := json.Marshal(v)
@@ -33,10 +33,10 @@ func TestRates(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = `{"time":"2001-09-09T01:46:42.000Z","seconds":2,"in_per_second":23,"out_per_second":5,` +
-		`"queues":[{"name":"q","partitions":1,"messages":50,"in_per_second":20},{"name":"new","partitions":0,"messages":6,"in_per_second":3}],` +
-		`"groups":[{"queue":"q","group":"g","consumers":0,"lag":7,"in_flight":0,"out_per_second":5},` +
-		`{"queue":"q","group":"back","consumers":0,"lag":7,"in_flight":0,"out_per_second":0},` +
-		`{"queue":"q","group":"fresh","consumers":0,"lag":7,"in_flight":0,"out_per_second":0}]}`
+		`"queues":[{"name":"q","partitions":1,"messages":50,"delayed":3,"prepared":null,"in_per_second":20},{"name":"new","partitions":0,"messages":6,"delayed":null,"prepared":null,"in_per_second":3}],` +
+		`"groups":[{"queue":"q","group":"g","consumers":0,"lag":7,"oldest_seconds":1.5,"in_flight":0,"waiting":null,"dead":null,"out_per_second":5},` +
+		`{"queue":"q","group":"back","consumers":0,"lag":7,"oldest_seconds":1.5,"in_flight":0,"waiting":null,"dead":null,"out_per_second":0},` +
+		`{"queue":"q","group":"fresh","consumers":0,"lag":7,"oldest_seconds":1.5,"in_flight":0,"waiting":null,"dead":null,"out_per_second":0}]}`
 	if string(got) != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

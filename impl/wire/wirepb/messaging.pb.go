@@ -30,6 +30,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Verdict is what becomes of a transaction.
+type Verdict int32
+
+const (
+	// Not known yet: ask again later.
+	Verdict_VERDICT_UNSPECIFIED Verdict = 0
+	// The message is delivered.
+	Verdict_VERDICT_COMMIT Verdict = 1
+	// The message is discarded.
+	Verdict_VERDICT_ROLLBACK Verdict = 2
+)
+
+// Enum value maps for Verdict.
+var (
+	Verdict_name = map[int32]string{
+		0: "VERDICT_UNSPECIFIED",
+		1: "VERDICT_COMMIT",
+		2: "VERDICT_ROLLBACK",
+	}
+	Verdict_value = map[string]int32{
+		"VERDICT_UNSPECIFIED": 0,
+		"VERDICT_COMMIT":      1,
+		"VERDICT_ROLLBACK":    2,
+	}
+)
+
+func (x Verdict) Enum() *Verdict {
+	p := new(Verdict)
+	*p = x
+	return p
+}
+
+func (x Verdict) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Verdict) Descriptor() protoreflect.EnumDescriptor {
+	return file_openmessaging_v1_messaging_proto_enumTypes[0].Descriptor()
+}
+
+func (Verdict) Type() protoreflect.EnumType {
+	return &file_openmessaging_v1_messaging_proto_enumTypes[0]
+}
+
+func (x Verdict) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Verdict.Descriptor instead.
+func (Verdict) EnumDescriptor() ([]byte, []int) {
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{0}
+}
+
 // Action is what becomes of deliveries.
 type Action int32
 
@@ -79,11 +132,11 @@ func (x Action) String() string {
 }
 
 func (Action) Descriptor() protoreflect.EnumDescriptor {
-	return file_openmessaging_v1_messaging_proto_enumTypes[0].Descriptor()
+	return file_openmessaging_v1_messaging_proto_enumTypes[1].Descriptor()
 }
 
 func (Action) Type() protoreflect.EnumType {
-	return &file_openmessaging_v1_messaging_proto_enumTypes[0]
+	return &file_openmessaging_v1_messaging_proto_enumTypes[1]
 }
 
 func (x Action) Number() protoreflect.EnumNumber {
@@ -92,7 +145,7 @@ func (x Action) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Action.Descriptor instead.
 func (Action) EnumDescriptor() ([]byte, []int) {
-	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{0}
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{1}
 }
 
 // OpenRequest is what a client says of itself.
@@ -517,6 +570,792 @@ func (x *PublishRequest) GetAppends() []*Append {
 	return nil
 }
 
+// PrepareRequest is a message to be hidden.
+type PrepareRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The chunk and where it goes. It has one message and is not idempotent.
+	Append *Append `protobuf:"bytes,1,opt,name=append,proto3" json:"append,omitempty"`
+	// The group of producers that may end the transaction; the rules of names hold.
+	ProducerGroup string `protobuf:"bytes,2,opt,name=producer_group,json=producerGroup,proto3" json:"producer_group,omitempty"`
+	// When they are asked about it; missing for the queue's settings.
+	Check         *TransactionCheck `protobuf:"bytes,3,opt,name=check,proto3" json:"check,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PrepareRequest) Reset() {
+	*x = PrepareRequest{}
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PrepareRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PrepareRequest) ProtoMessage() {}
+
+func (x *PrepareRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PrepareRequest.ProtoReflect.Descriptor instead.
+func (*PrepareRequest) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *PrepareRequest) GetAppend() *Append {
+	if x != nil {
+		return x.Append
+	}
+	return nil
+}
+
+func (x *PrepareRequest) GetProducerGroup() string {
+	if x != nil {
+		return x.ProducerGroup
+	}
+	return ""
+}
+
+func (x *PrepareRequest) GetCheck() *TransactionCheck {
+	if x != nil {
+		return x.Check
+	}
+	return nil
+}
+
+// TransactionCheck says when producers are asked about a transaction. Fields that
+// are 0 stand for the queue's settings, or the server's.
+type TransactionCheck struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Milliseconds until the first check.
+	After int64 `protobuf:"varint,1,opt,name=after,proto3" json:"after,omitempty"`
+	// Milliseconds from check to check.
+	Every int64 `protobuf:"varint,2,opt,name=every,proto3" json:"every,omitempty"`
+	// How many checks.
+	Max           int32 `protobuf:"varint,3,opt,name=max,proto3" json:"max,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransactionCheck) Reset() {
+	*x = TransactionCheck{}
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransactionCheck) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransactionCheck) ProtoMessage() {}
+
+func (x *TransactionCheck) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransactionCheck.ProtoReflect.Descriptor instead.
+func (*TransactionCheck) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *TransactionCheck) GetAfter() int64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+func (x *TransactionCheck) GetEvery() int64 {
+	if x != nil {
+		return x.Every
+	}
+	return 0
+}
+
+func (x *TransactionCheck) GetMax() int32 {
+	if x != nil {
+		return x.Max
+	}
+	return 0
+}
+
+// PrepareResponse says that the message is durable.
+type PrepareResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Set, with an error, when Append.partitions was wrong: how many there are.
+	Partitions int32 `protobuf:"varint,1,opt,name=partitions,proto3" json:"partitions,omitempty"`
+	// Why nothing was stored.
+	Error         *Error `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PrepareResponse) Reset() {
+	*x = PrepareResponse{}
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PrepareResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PrepareResponse) ProtoMessage() {}
+
+func (x *PrepareResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PrepareResponse.ProtoReflect.Descriptor instead.
+func (*PrepareResponse) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *PrepareResponse) GetPartitions() int32 {
+	if x != nil {
+		return x.Partitions
+	}
+	return 0
+}
+
+func (x *PrepareResponse) GetError() *Error {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
+// EndTransactionRequest ends a transaction.
+type EndTransactionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The transaction's id.
+	TransactionId string `protobuf:"bytes,1,opt,name=transaction_id,json=transactionId,proto3" json:"transaction_id,omitempty"`
+	// The group of producers.
+	ProducerGroup string `protobuf:"bytes,2,opt,name=producer_group,json=producerGroup,proto3" json:"producer_group,omitempty"`
+	// Commit or rollback.
+	Verdict Verdict `protobuf:"varint,3,opt,name=verdict,proto3,enum=openmessaging.v1.Verdict" json:"verdict,omitempty"`
+	// The producer's id and epoch, as in Append.
+	ProducerId string `protobuf:"bytes,4,opt,name=producer_id,json=producerId,proto3" json:"producer_id,omitempty"`
+	// See producer_id.
+	ProducerEpoch uint32 `protobuf:"varint,5,opt,name=producer_epoch,json=producerEpoch,proto3" json:"producer_epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndTransactionRequest) Reset() {
+	*x = EndTransactionRequest{}
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndTransactionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndTransactionRequest) ProtoMessage() {}
+
+func (x *EndTransactionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndTransactionRequest.ProtoReflect.Descriptor instead.
+func (*EndTransactionRequest) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *EndTransactionRequest) GetTransactionId() string {
+	if x != nil {
+		return x.TransactionId
+	}
+	return ""
+}
+
+func (x *EndTransactionRequest) GetProducerGroup() string {
+	if x != nil {
+		return x.ProducerGroup
+	}
+	return ""
+}
+
+func (x *EndTransactionRequest) GetVerdict() Verdict {
+	if x != nil {
+		return x.Verdict
+	}
+	return Verdict_VERDICT_UNSPECIFIED
+}
+
+func (x *EndTransactionRequest) GetProducerId() string {
+	if x != nil {
+		return x.ProducerId
+	}
+	return ""
+}
+
+func (x *EndTransactionRequest) GetProducerEpoch() uint32 {
+	if x != nil {
+		return x.ProducerEpoch
+	}
+	return 0
+}
+
+// EndTransactionResponse says that the end is durable.
+type EndTransactionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndTransactionResponse) Reset() {
+	*x = EndTransactionResponse{}
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndTransactionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndTransactionResponse) ProtoMessage() {}
+
+func (x *EndTransactionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndTransactionResponse.ProtoReflect.Descriptor instead.
+func (*EndTransactionResponse) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{10}
+}
+
+// CheckTransactionsRequest is what a producer says on its stream.
+type CheckTransactionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One of these.
+	//
+	// Types that are valid to be assigned to Request:
+	//
+	//	*CheckTransactionsRequest_ProducerGroup
+	//	*CheckTransactionsRequest_Answer
+	Request isCheckTransactionsRequest_Request `protobuf_oneof:"request"`
+	// With the group: the producer's id and epoch, as in Append. One that a later
+	// epoch fences off is not asked any more, and its stream ends when it is opened.
+	ProducerId string `protobuf:"bytes,3,opt,name=producer_id,json=producerId,proto3" json:"producer_id,omitempty"`
+	// See producer_id.
+	ProducerEpoch uint32 `protobuf:"varint,4,opt,name=producer_epoch,json=producerEpoch,proto3" json:"producer_epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckTransactionsRequest) Reset() {
+	*x = CheckTransactionsRequest{}
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckTransactionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckTransactionsRequest) ProtoMessage() {}
+
+func (x *CheckTransactionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckTransactionsRequest.ProtoReflect.Descriptor instead.
+func (*CheckTransactionsRequest) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *CheckTransactionsRequest) GetRequest() isCheckTransactionsRequest_Request {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *CheckTransactionsRequest) GetProducerGroup() string {
+	if x != nil {
+		if x, ok := x.Request.(*CheckTransactionsRequest_ProducerGroup); ok {
+			return x.ProducerGroup
+		}
+	}
+	return ""
+}
+
+func (x *CheckTransactionsRequest) GetAnswer() *CheckAnswer {
+	if x != nil {
+		if x, ok := x.Request.(*CheckTransactionsRequest_Answer); ok {
+			return x.Answer
+		}
+	}
+	return nil
+}
+
+func (x *CheckTransactionsRequest) GetProducerId() string {
+	if x != nil {
+		return x.ProducerId
+	}
+	return ""
+}
+
+func (x *CheckTransactionsRequest) GetProducerEpoch() uint32 {
+	if x != nil {
+		return x.ProducerEpoch
+	}
+	return 0
+}
+
+type isCheckTransactionsRequest_Request interface {
+	isCheckTransactionsRequest_Request()
+}
+
+type CheckTransactionsRequest_ProducerGroup struct {
+	// The group of producers; first, and once.
+	ProducerGroup string `protobuf:"bytes,1,opt,name=producer_group,json=producerGroup,proto3,oneof"`
+}
+
+type CheckTransactionsRequest_Answer struct {
+	// An answer.
+	Answer *CheckAnswer `protobuf:"bytes,2,opt,name=answer,proto3,oneof"`
+}
+
+func (*CheckTransactionsRequest_ProducerGroup) isCheckTransactionsRequest_Request() {}
+
+func (*CheckTransactionsRequest_Answer) isCheckTransactionsRequest_Request() {}
+
+// CheckAnswer answers a question.
+type CheckAnswer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The question's number.
+	Question uint64 `protobuf:"varint,1,opt,name=question,proto3" json:"question,omitempty"`
+	// What became of the transaction.
+	Verdict       Verdict `protobuf:"varint,2,opt,name=verdict,proto3,enum=openmessaging.v1.Verdict" json:"verdict,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckAnswer) Reset() {
+	*x = CheckAnswer{}
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckAnswer) ProtoMessage() {}
+
+func (x *CheckAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckAnswer.ProtoReflect.Descriptor instead.
+func (*CheckAnswer) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *CheckAnswer) GetQuestion() uint64 {
+	if x != nil {
+		return x.Question
+	}
+	return 0
+}
+
+func (x *CheckAnswer) GetVerdict() Verdict {
+	if x != nil {
+		return x.Verdict
+	}
+	return Verdict_VERDICT_UNSPECIFIED
+}
+
+// CheckTransactionsResponse is a question.
+type CheckTransactionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The question's number.
+	Question uint64 `protobuf:"varint,1,opt,name=question,proto3" json:"question,omitempty"`
+	// The queue, by its long name.
+	Queue string `protobuf:"bytes,2,opt,name=queue,proto3" json:"queue,omitempty"`
+	// The message, whose id is the transaction's.
+	Chunk         []byte `protobuf:"bytes,3,opt,name=chunk,proto3" json:"chunk,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckTransactionsResponse) Reset() {
+	*x = CheckTransactionsResponse{}
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckTransactionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckTransactionsResponse) ProtoMessage() {}
+
+func (x *CheckTransactionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckTransactionsResponse.ProtoReflect.Descriptor instead.
+func (*CheckTransactionsResponse) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *CheckTransactionsResponse) GetQuestion() uint64 {
+	if x != nil {
+		return x.Question
+	}
+	return 0
+}
+
+func (x *CheckTransactionsResponse) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+func (x *CheckTransactionsResponse) GetChunk() []byte {
+	if x != nil {
+		return x.Chunk
+	}
+	return nil
+}
+
+// OpenProducerRequest names a producer.
+type OpenProducerRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The id; the rules of names hold.
+	ProducerId    string `protobuf:"bytes,1,opt,name=producer_id,json=producerId,proto3" json:"producer_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OpenProducerRequest) Reset() {
+	*x = OpenProducerRequest{}
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenProducerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenProducerRequest) ProtoMessage() {}
+
+func (x *OpenProducerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenProducerRequest.ProtoReflect.Descriptor instead.
+func (*OpenProducerRequest) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *OpenProducerRequest) GetProducerId() string {
+	if x != nil {
+		return x.ProducerId
+	}
+	return ""
+}
+
+// OpenProducerResponse is a new life of a producer.
+type OpenProducerResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its number, for Append.
+	Epoch         uint32 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OpenProducerResponse) Reset() {
+	*x = OpenProducerResponse{}
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenProducerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenProducerResponse) ProtoMessage() {}
+
+func (x *OpenProducerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenProducerResponse.ProtoReflect.Descriptor instead.
+func (*OpenProducerResponse) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *OpenProducerResponse) GetEpoch() uint32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+// PublishTransactedRequest is chunks and deliveries that belong together.
+type PublishTransactedRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A response has a result for each.
+	Appends []*Append `protobuf:"bytes,1,rep,name=appends,proto3" json:"appends,omitempty"`
+	// What is settled with them.
+	Acknowledgements []*Acknowledgement `protobuf:"bytes,2,rep,name=acknowledgements,proto3" json:"acknowledgements,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *PublishTransactedRequest) Reset() {
+	*x = PublishTransactedRequest{}
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PublishTransactedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PublishTransactedRequest) ProtoMessage() {}
+
+func (x *PublishTransactedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PublishTransactedRequest.ProtoReflect.Descriptor instead.
+func (*PublishTransactedRequest) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *PublishTransactedRequest) GetAppends() []*Append {
+	if x != nil {
+		return x.Appends
+	}
+	return nil
+}
+
+func (x *PublishTransactedRequest) GetAcknowledgements() []*Acknowledgement {
+	if x != nil {
+		return x.Acknowledgements
+	}
+	return nil
+}
+
+// PublishTransactedResponse tells where the chunks are.
+type PublishTransactedResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One for each append, in their order. After an error in one of them nothing
+	// has happened, to the others neither.
+	Results       []*AppendResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PublishTransactedResponse) Reset() {
+	*x = PublishTransactedResponse{}
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PublishTransactedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PublishTransactedResponse) ProtoMessage() {}
+
+func (x *PublishTransactedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PublishTransactedResponse.ProtoReflect.Descriptor instead.
+func (*PublishTransactedResponse) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *PublishTransactedResponse) GetResults() []*AppendResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+// Acknowledgement names deliveries of a consumer group, on any Receive stream.
+type Acknowledgement struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The queue.
+	Queue string `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
+	// The group.
+	Group string `protobuf:"bytes,2,opt,name=group,proto3" json:"group,omitempty"`
+	// The deliveries.
+	Ranges        []*Range `protobuf:"bytes,3,rep,name=ranges,proto3" json:"ranges,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Acknowledgement) Reset() {
+	*x = Acknowledgement{}
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Acknowledgement) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Acknowledgement) ProtoMessage() {}
+
+func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Acknowledgement.ProtoReflect.Descriptor instead.
+func (*Acknowledgement) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Acknowledgement) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+func (x *Acknowledgement) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *Acknowledgement) GetRanges() []*Range {
+	if x != nil {
+		return x.Ranges
+	}
+	return nil
+}
+
 // Append is one chunk on its way into one partition.
 type Append struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -526,21 +1365,26 @@ type Append struct {
 	// sequence number, always the same partition for the same chunk.
 	Partition int32 `protobuf:"zigzag32,2,opt,name=partition,proto3" json:"partition,omitempty"`
 	// How many partitions the client believes the queue to have, for a chunk whose
-	// messages have keys; 0 has the server not look. When it is wrong the chunk is
-	// refused; see AppendResult.partitions.
+	// messages have keys; 0 has the server not look. When the queue had that many
+	// before it got more, messages go where their keys want them now; any other
+	// wrong number is refused. See AppendResult.partitions.
 	Partitions int32 `protobuf:"varint,3,opt,name=partitions,proto3" json:"partitions,omitempty"`
 	// The chunk may be sent again until it is answered, on any connection, and is
 	// stored once. Without it each chunk that arrives is stored.
 	Idempotent bool `protobuf:"varint,4,opt,name=idempotent,proto3" json:"idempotent,omitempty"`
 	// The chunk; see docs/disk-format.md. It is stored as it is.
-	Chunk         []byte `protobuf:"bytes,5,opt,name=chunk,proto3" json:"chunk,omitempty"`
+	Chunk []byte `protobuf:"bytes,5,opt,name=chunk,proto3" json:"chunk,omitempty"`
+	// The producer's id; empty for one that fences nobody off.
+	ProducerId string `protobuf:"bytes,6,opt,name=producer_id,json=producerId,proto3" json:"producer_id,omitempty"`
+	// The producer's epoch.
+	ProducerEpoch uint32 `protobuf:"varint,7,opt,name=producer_epoch,json=producerEpoch,proto3" json:"producer_epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Append) Reset() {
 	*x = Append{}
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[6]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -552,7 +1396,7 @@ func (x *Append) String() string {
 func (*Append) ProtoMessage() {}
 
 func (x *Append) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[6]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -565,7 +1409,7 @@ func (x *Append) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Append.ProtoReflect.Descriptor instead.
 func (*Append) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{6}
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Append) GetQueue() string {
@@ -603,6 +1447,20 @@ func (x *Append) GetChunk() []byte {
 	return nil
 }
 
+func (x *Append) GetProducerId() string {
+	if x != nil {
+		return x.ProducerId
+	}
+	return ""
+}
+
+func (x *Append) GetProducerEpoch() uint32 {
+	if x != nil {
+		return x.ProducerEpoch
+	}
+	return 0
+}
+
 // PublishResponse answers a PublishRequest.
 type PublishResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -614,7 +1472,7 @@ type PublishResponse struct {
 
 func (x *PublishResponse) Reset() {
 	*x = PublishResponse{}
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[7]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -626,7 +1484,7 @@ func (x *PublishResponse) String() string {
 func (*PublishResponse) ProtoMessage() {}
 
 func (x *PublishResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[7]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -639,7 +1497,7 @@ func (x *PublishResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishResponse.ProtoReflect.Descriptor instead.
 func (*PublishResponse) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{7}
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PublishResponse) GetResults() []*AppendResult {
@@ -654,20 +1512,25 @@ type AppendResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The partition in which the chunk lies.
 	Partition int32 `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
-	// Offset of its first message; the others follow. -1 for a chunk with delays.
+	// Offset of its first message that is not among the known ones; the others
+	// follow. -1 for a chunk with delays, and when all are known.
 	Base int64 `protobuf:"varint,2,opt,name=base,proto3" json:"base,omitempty"`
 	// Set when the chunk was refused; then nothing of it is stored.
 	Error *Error `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
-	// Set with an error when Append.partitions was wrong: how many there are.
+	// Set when Append.partitions was wrong: how many there are. Without an error
+	// the queue has grown, and known tells where messages are that have moved.
 	// Divide the messages anew, into chunks with new sequence numbers.
-	Partitions    int32 `protobuf:"varint,4,opt,name=partitions,proto3" json:"partitions,omitempty"`
+	Partitions int32 `protobuf:"varint,4,opt,name=partitions,proto3" json:"partitions,omitempty"`
+	// Messages that were not stored, because one with their id was: see
+	// Queue.deduplication. Their numbers ascend.
+	Known         []*Known `protobuf:"bytes,5,rep,name=known,proto3" json:"known,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AppendResult) Reset() {
 	*x = AppendResult{}
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[8]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -679,7 +1542,7 @@ func (x *AppendResult) String() string {
 func (*AppendResult) ProtoMessage() {}
 
 func (x *AppendResult) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[8]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -692,7 +1555,7 @@ func (x *AppendResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendResult.ProtoReflect.Descriptor instead.
 func (*AppendResult) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{8}
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AppendResult) GetPartition() int32 {
@@ -723,6 +1586,104 @@ func (x *AppendResult) GetPartitions() int32 {
 	return 0
 }
 
+func (x *AppendResult) GetKnown() []*Known {
+	if x != nil {
+		return x.Known
+	}
+	return nil
+}
+
+// Known is a message that was not stored, because one with its id was.
+type Known struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its number in the chunk, from 0.
+	Number int32 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// It is the same one, which was sent before.
+	Resent bool `protobuf:"varint,2,opt,name=resent,proto3" json:"resent,omitempty"`
+	// Producer of the one that is stored.
+	Producer uint64 `protobuf:"fixed64,3,opt,name=producer,proto3" json:"producer,omitempty"`
+	// Its sequence number: with the producer it makes the message id.
+	Sequence uint64 `protobuf:"fixed64,4,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// The partition in which that one lies.
+	Partition int32 `protobuf:"varint,5,opt,name=partition,proto3" json:"partition,omitempty"`
+	// Its offset; -1 for a delayed message.
+	Offset        int64 `protobuf:"varint,6,opt,name=offset,proto3" json:"offset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Known) Reset() {
+	*x = Known{}
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Known) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Known) ProtoMessage() {}
+
+func (x *Known) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Known.ProtoReflect.Descriptor instead.
+func (*Known) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Known) GetNumber() int32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Known) GetResent() bool {
+	if x != nil {
+		return x.Resent
+	}
+	return false
+}
+
+func (x *Known) GetProducer() uint64 {
+	if x != nil {
+		return x.Producer
+	}
+	return 0
+}
+
+func (x *Known) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *Known) GetPartition() int32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *Known) GetOffset() int64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
 // Filter selects messages.
 type Filter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -736,7 +1697,7 @@ type Filter struct {
 
 func (x *Filter) Reset() {
 	*x = Filter{}
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[9]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -748,7 +1709,7 @@ func (x *Filter) String() string {
 func (*Filter) ProtoMessage() {}
 
 func (x *Filter) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[9]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -761,7 +1722,7 @@ func (x *Filter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Filter.ProtoReflect.Descriptor instead.
 func (*Filter) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{9}
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Filter) GetType() string {
@@ -789,6 +1750,7 @@ type ReceiveRequest struct {
 	//	*ReceiveRequest_Poll
 	//	*ReceiveRequest_Cancel
 	//	*ReceiveRequest_Settle
+	//	*ReceiveRequest_Heartbeat
 	Request       isReceiveRequest_Request `protobuf_oneof:"request"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -796,7 +1758,7 @@ type ReceiveRequest struct {
 
 func (x *ReceiveRequest) Reset() {
 	*x = ReceiveRequest{}
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[10]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -808,7 +1770,7 @@ func (x *ReceiveRequest) String() string {
 func (*ReceiveRequest) ProtoMessage() {}
 
 func (x *ReceiveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[10]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -821,7 +1783,7 @@ func (x *ReceiveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveRequest) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{10}
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ReceiveRequest) GetRequest() isReceiveRequest_Request {
@@ -867,6 +1829,15 @@ func (x *ReceiveRequest) GetSettle() *Settle {
 	return nil
 }
 
+func (x *ReceiveRequest) GetHeartbeat() *Heartbeat {
+	if x != nil {
+		if x, ok := x.Request.(*ReceiveRequest_Heartbeat); ok {
+			return x.Heartbeat
+		}
+	}
+	return nil
+}
+
 type isReceiveRequest_Request interface {
 	isReceiveRequest_Request()
 }
@@ -891,6 +1862,11 @@ type ReceiveRequest_Settle struct {
 	Settle *Settle `protobuf:"bytes,4,opt,name=settle,proto3,oneof"`
 }
 
+type ReceiveRequest_Heartbeat struct {
+	// Of a member of an assigned group.
+	Heartbeat *Heartbeat `protobuf:"bytes,5,opt,name=heartbeat,proto3,oneof"`
+}
+
 func (*ReceiveRequest_Subscribe) isReceiveRequest_Request() {}
 
 func (*ReceiveRequest_Poll) isReceiveRequest_Request() {}
@@ -898,6 +1874,8 @@ func (*ReceiveRequest_Poll) isReceiveRequest_Request() {}
 func (*ReceiveRequest_Cancel) isReceiveRequest_Request() {}
 
 func (*ReceiveRequest_Settle) isReceiveRequest_Request() {}
+
+func (*ReceiveRequest_Heartbeat) isReceiveRequest_Request() {}
 
 // Subscribe begins a receiver.
 type Subscribe struct {
@@ -913,14 +1891,16 @@ type Subscribe struct {
 	Lease int64 `protobuf:"varint,4,opt,name=lease,proto3" json:"lease,omitempty"`
 	// What the group gets; absent for all messages. All receivers of a group have
 	// the same filter.
-	Filter        *Filter `protobuf:"bytes,5,opt,name=filter,proto3" json:"filter,omitempty"`
+	Filter *Filter `protobuf:"bytes,5,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Makes the receiver a member of an assigned group; absent to share the group.
+	Member        *Member `protobuf:"bytes,6,opt,name=member,proto3" json:"member,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Subscribe) Reset() {
 	*x = Subscribe{}
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[11]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -932,7 +1912,7 @@ func (x *Subscribe) String() string {
 func (*Subscribe) ProtoMessage() {}
 
 func (x *Subscribe) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[11]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -945,7 +1925,7 @@ func (x *Subscribe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subscribe.ProtoReflect.Descriptor instead.
 func (*Subscribe) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{11}
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Subscribe) GetQueue() string {
@@ -983,6 +1963,288 @@ func (x *Subscribe) GetFilter() *Filter {
 	return nil
 }
 
+func (x *Subscribe) GetMember() *Member {
+	if x != nil {
+		return x.Member
+	}
+	return nil
+}
+
+// Member is a member of an assigned group. It is one as long as its stream is
+// there and it sends heartbeats; when another one comes with its id, what it asks
+// is answered by 20017.
+type Member struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Unique in the group.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// For strategies.
+	Labels map[string]string `protobuf:"bytes,2,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Name of the strategy; all members of a group have the same.
+	Strategy string `protobuf:"bytes,3,opt,name=strategy,proto3" json:"strategy,omitempty"`
+	// For how many milliseconds it may be silent before it is put out.
+	Session       int64 `protobuf:"varint,4,opt,name=session,proto3" json:"session,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Member) Reset() {
+	*x = Member{}
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Member) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Member) ProtoMessage() {}
+
+func (x *Member) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Member.ProtoReflect.Descriptor instead.
+func (*Member) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Member) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Member) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *Member) GetStrategy() string {
+	if x != nil {
+		return x.Strategy
+	}
+	return ""
+}
+
+func (x *Member) GetSession() int64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+// Heartbeat says that a member lives, and what it claims and holds. It ends the
+// one before, which is answered at once. It is answered by a Membership when there
+// is something that the member has not been told, after a third of the session at
+// most, and at once when a partition is given up.
+type Heartbeat struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Number of the heartbeat, chosen by the client.
+	Heartbeat uint64 `protobuf:"varint,1,opt,name=heartbeat,proto3" json:"heartbeat,omitempty"`
+	// The version of the last Membership that it has got; 0 for none.
+	Version uint64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// The generation in which it claims. A claim in another than the one that is
+	// on has no effect.
+	Generation int64 `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
+	// Partitions that are the member's by its strategy.
+	Claims []int32 `protobuf:"varint,4,rep,packed,name=claims,proto3" json:"claims,omitempty"`
+	// Partitions that it has. One that it was told of and that is missing is given
+	// up: what is unsettled in it goes back as if it had never been delivered.
+	Held          []int32 `protobuf:"varint,5,rep,packed,name=held,proto3" json:"held,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Heartbeat) Reset() {
+	*x = Heartbeat{}
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Heartbeat) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Heartbeat) ProtoMessage() {}
+
+func (x *Heartbeat) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
+func (*Heartbeat) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Heartbeat) GetHeartbeat() uint64 {
+	if x != nil {
+		return x.Heartbeat
+	}
+	return 0
+}
+
+func (x *Heartbeat) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Heartbeat) GetGeneration() int64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *Heartbeat) GetClaims() []int32 {
+	if x != nil {
+		return x.Claims
+	}
+	return nil
+}
+
+func (x *Heartbeat) GetHeld() []int32 {
+	if x != nil {
+		return x.Held
+	}
+	return nil
+}
+
+// Membership tells a member what it is to hold. It gets messages of partitions
+// that were in the held of a heartbeat.
+type Membership struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Number of the heartbeat.
+	Heartbeat uint64 `protobuf:"varint,1,opt,name=heartbeat,proto3" json:"heartbeat,omitempty"`
+	// Of what the member is told.
+	Version uint64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// Counts how often the members or the partitions have changed.
+	Generation int64 `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
+	// What the member is to hold, ascending. What it holds beyond that it is to
+	// finish with and give up.
+	Partitions []int32 `protobuf:"varint,4,rep,packed,name=partitions,proto3" json:"partitions,omitempty"`
+	// In a generation in which the member has not claimed: how many partitions the
+	// queue has,
+	Total int32 `protobuf:"varint,5,opt,name=total,proto3" json:"total,omitempty"`
+	// all members, sorted by id, without their strategy and session,
+	Members []*Member `protobuf:"bytes,6,rep,name=members,proto3" json:"members,omitempty"`
+	// and the ids of those who had the partitions, empty for nobody.
+	Owners []string `protobuf:"bytes,7,rep,name=owners,proto3" json:"owners,omitempty"`
+	// Why there is no answer. 20018: the session has ended, all that was held is
+	// lost; a heartbeat without anything held joins again.
+	Error         *Error `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Membership) Reset() {
+	*x = Membership{}
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Membership) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Membership) ProtoMessage() {}
+
+func (x *Membership) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Membership.ProtoReflect.Descriptor instead.
+func (*Membership) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *Membership) GetHeartbeat() uint64 {
+	if x != nil {
+		return x.Heartbeat
+	}
+	return 0
+}
+
+func (x *Membership) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Membership) GetGeneration() int64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *Membership) GetPartitions() []int32 {
+	if x != nil {
+		return x.Partitions
+	}
+	return nil
+}
+
+func (x *Membership) GetTotal() int32 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *Membership) GetMembers() []*Member {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *Membership) GetOwners() []string {
+	if x != nil {
+		return x.Owners
+	}
+	return nil
+}
+
+func (x *Membership) GetError() *Error {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
 // Poll asks for messages: it is credit for one batch. It waits until there is a
 // message, the poll is cancelled or the stream ends, and is answered by one Batch
 // in each case but the last. Who wants messages pushed keeps polls open.
@@ -998,7 +2260,7 @@ type Poll struct {
 
 func (x *Poll) Reset() {
 	*x = Poll{}
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[12]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1010,7 +2272,7 @@ func (x *Poll) String() string {
 func (*Poll) ProtoMessage() {}
 
 func (x *Poll) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[12]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1023,7 +2285,7 @@ func (x *Poll) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Poll.ProtoReflect.Descriptor instead.
 func (*Poll) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{12}
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Poll) GetPoll() uint64 {
@@ -1052,7 +2314,7 @@ type CancelPoll struct {
 
 func (x *CancelPoll) Reset() {
 	*x = CancelPoll{}
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[13]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1064,7 +2326,7 @@ func (x *CancelPoll) String() string {
 func (*CancelPoll) ProtoMessage() {}
 
 func (x *CancelPoll) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[13]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1077,7 +2339,7 @@ func (x *CancelPoll) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelPoll.ProtoReflect.Descriptor instead.
 func (*CancelPoll) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{13}
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CancelPoll) GetPoll() uint64 {
@@ -1107,7 +2369,7 @@ type Settle struct {
 
 func (x *Settle) Reset() {
 	*x = Settle{}
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[14]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1119,7 +2381,7 @@ func (x *Settle) String() string {
 func (*Settle) ProtoMessage() {}
 
 func (x *Settle) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[14]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1132,7 +2394,7 @@ func (x *Settle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settle.ProtoReflect.Descriptor instead.
 func (*Settle) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{14}
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Settle) GetSettle() uint64 {
@@ -1188,7 +2450,7 @@ type Range struct {
 
 func (x *Range) Reset() {
 	*x = Range{}
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[15]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1200,7 +2462,7 @@ func (x *Range) String() string {
 func (*Range) ProtoMessage() {}
 
 func (x *Range) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[15]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1213,7 +2475,7 @@ func (x *Range) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Range.ProtoReflect.Descriptor instead.
 func (*Range) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{15}
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Range) GetPartition() int32 {
@@ -1254,6 +2516,7 @@ type ReceiveResponse struct {
 	//	*ReceiveResponse_Subscribed
 	//	*ReceiveResponse_Batch
 	//	*ReceiveResponse_Settled
+	//	*ReceiveResponse_Membership
 	Response      isReceiveResponse_Response `protobuf_oneof:"response"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1261,7 +2524,7 @@ type ReceiveResponse struct {
 
 func (x *ReceiveResponse) Reset() {
 	*x = ReceiveResponse{}
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[16]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1273,7 +2536,7 @@ func (x *ReceiveResponse) String() string {
 func (*ReceiveResponse) ProtoMessage() {}
 
 func (x *ReceiveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[16]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1286,7 +2549,7 @@ func (x *ReceiveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveResponse) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{16}
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ReceiveResponse) GetResponse() isReceiveResponse_Response {
@@ -1323,6 +2586,15 @@ func (x *ReceiveResponse) GetSettled() *Settled {
 	return nil
 }
 
+func (x *ReceiveResponse) GetMembership() *Membership {
+	if x != nil {
+		if x, ok := x.Response.(*ReceiveResponse_Membership); ok {
+			return x.Membership
+		}
+	}
+	return nil
+}
+
 type isReceiveResponse_Response interface {
 	isReceiveResponse_Response()
 }
@@ -1342,11 +2614,18 @@ type ReceiveResponse_Settled struct {
 	Settled *Settled `protobuf:"bytes,3,opt,name=settled,proto3,oneof"`
 }
 
+type ReceiveResponse_Membership struct {
+	// Answers a Heartbeat.
+	Membership *Membership `protobuf:"bytes,4,opt,name=membership,proto3,oneof"`
+}
+
 func (*ReceiveResponse_Subscribed) isReceiveResponse_Response() {}
 
 func (*ReceiveResponse_Batch) isReceiveResponse_Response() {}
 
 func (*ReceiveResponse_Settled) isReceiveResponse_Response() {}
+
+func (*ReceiveResponse_Membership) isReceiveResponse_Response() {}
 
 // Subscribed tells that the receiver is there.
 type Subscribed struct {
@@ -1357,7 +2636,7 @@ type Subscribed struct {
 
 func (x *Subscribed) Reset() {
 	*x = Subscribed{}
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[17]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1369,7 +2648,7 @@ func (x *Subscribed) String() string {
 func (*Subscribed) ProtoMessage() {}
 
 func (x *Subscribed) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[17]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1382,7 +2661,7 @@ func (x *Subscribed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subscribed.ProtoReflect.Descriptor instead.
 func (*Subscribed) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{17}
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{34}
 }
 
 // Batch answers a Poll.
@@ -1404,7 +2683,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[18]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1416,7 +2695,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[18]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1429,7 +2708,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{18}
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Batch) GetPoll() uint64 {
@@ -1481,7 +2760,7 @@ type Span struct {
 
 func (x *Span) Reset() {
 	*x = Span{}
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[19]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1493,7 +2772,7 @@ func (x *Span) String() string {
 func (*Span) ProtoMessage() {}
 
 func (x *Span) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[19]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1506,7 +2785,7 @@ func (x *Span) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Span.ProtoReflect.Descriptor instead.
 func (*Span) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{19}
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Span) GetPartition() int32 {
@@ -1567,7 +2846,7 @@ type Settled struct {
 
 func (x *Settled) Reset() {
 	*x = Settled{}
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[20]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1579,7 +2858,7 @@ func (x *Settled) String() string {
 func (*Settled) ProtoMessage() {}
 
 func (x *Settled) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[20]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1592,7 +2871,7 @@ func (x *Settled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settled.ProtoReflect.Descriptor instead.
 func (*Settled) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{20}
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Settled) GetSettle() uint64 {
@@ -1629,7 +2908,7 @@ type RangeError struct {
 
 func (x *RangeError) Reset() {
 	*x = RangeError{}
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[21]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1641,7 +2920,7 @@ func (x *RangeError) String() string {
 func (*RangeError) ProtoMessage() {}
 
 func (x *RangeError) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[21]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1654,7 +2933,7 @@ func (x *RangeError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeError.ProtoReflect.Descriptor instead.
 func (*RangeError) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{21}
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RangeError) GetIndex() int32 {
@@ -1686,7 +2965,7 @@ type ResolveRequest struct {
 
 func (x *ResolveRequest) Reset() {
 	*x = ResolveRequest{}
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[22]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1698,7 +2977,7 @@ func (x *ResolveRequest) String() string {
 func (*ResolveRequest) ProtoMessage() {}
 
 func (x *ResolveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[22]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1711,7 +2990,7 @@ func (x *ResolveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveRequest.ProtoReflect.Descriptor instead.
 func (*ResolveRequest) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{22}
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ResolveRequest) GetQueue() string {
@@ -1746,7 +3025,7 @@ type ResolveResponse struct {
 
 func (x *ResolveResponse) Reset() {
 	*x = ResolveResponse{}
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[23]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1758,7 +3037,7 @@ func (x *ResolveResponse) String() string {
 func (*ResolveResponse) ProtoMessage() {}
 
 func (x *ResolveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[23]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1771,7 +3050,7 @@ func (x *ResolveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveResponse.ProtoReflect.Descriptor instead.
 func (*ResolveResponse) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{23}
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ResolveResponse) GetOffset() int64 {
@@ -1798,7 +3077,7 @@ type ReadRequest struct {
 
 func (x *ReadRequest) Reset() {
 	*x = ReadRequest{}
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[24]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1810,7 +3089,7 @@ func (x *ReadRequest) String() string {
 func (*ReadRequest) ProtoMessage() {}
 
 func (x *ReadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[24]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1823,7 +3102,7 @@ func (x *ReadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadRequest.ProtoReflect.Descriptor instead.
 func (*ReadRequest) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{24}
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ReadRequest) GetQueue() string {
@@ -1865,7 +3144,7 @@ type ReadResponse struct {
 
 func (x *ReadResponse) Reset() {
 	*x = ReadResponse{}
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[25]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1877,7 +3156,7 @@ func (x *ReadResponse) String() string {
 func (*ReadResponse) ProtoMessage() {}
 
 func (x *ReadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[25]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1890,7 +3169,7 @@ func (x *ReadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadResponse.ProtoReflect.Descriptor instead.
 func (*ReadResponse) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{25}
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ReadResponse) GetSpans() []*Span {
@@ -1915,7 +3194,7 @@ type AwaitRequest struct {
 
 func (x *AwaitRequest) Reset() {
 	*x = AwaitRequest{}
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[26]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1927,7 +3206,7 @@ func (x *AwaitRequest) String() string {
 func (*AwaitRequest) ProtoMessage() {}
 
 func (x *AwaitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[26]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1940,7 +3219,7 @@ func (x *AwaitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AwaitRequest.ProtoReflect.Descriptor instead.
 func (*AwaitRequest) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{26}
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *AwaitRequest) GetQueue() string {
@@ -1973,7 +3252,7 @@ type AwaitResponse struct {
 
 func (x *AwaitResponse) Reset() {
 	*x = AwaitResponse{}
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[27]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1985,7 +3264,7 @@ func (x *AwaitResponse) String() string {
 func (*AwaitResponse) ProtoMessage() {}
 
 func (x *AwaitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_messaging_proto_msgTypes[27]
+	mi := &file_openmessaging_v1_messaging_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1998,7 +3277,7 @@ func (x *AwaitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AwaitResponse.ProtoReflect.Descriptor instead.
 func (*AwaitResponse) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{27}
+	return file_openmessaging_v1_messaging_proto_rawDescGZIP(), []int{44}
 }
 
 var File_openmessaging_v1_messaging_proto protoreflect.FileDescriptor
@@ -2037,7 +3316,56 @@ const file_openmessaging_v1_messaging_proto_rawDesc = "" +
 	"\vPingRequest\"\x0e\n" +
 	"\fPingResponse\"D\n" +
 	"\x0ePublishRequest\x122\n" +
-	"\aappends\x18\x01 \x03(\v2\x18.openmessaging.v1.AppendR\aappends\"\x92\x01\n" +
+	"\aappends\x18\x01 \x03(\v2\x18.openmessaging.v1.AppendR\aappends\"\xa3\x01\n" +
+	"\x0ePrepareRequest\x120\n" +
+	"\x06append\x18\x01 \x01(\v2\x18.openmessaging.v1.AppendR\x06append\x12%\n" +
+	"\x0eproducer_group\x18\x02 \x01(\tR\rproducerGroup\x128\n" +
+	"\x05check\x18\x03 \x01(\v2\".openmessaging.v1.TransactionCheckR\x05check\"P\n" +
+	"\x10TransactionCheck\x12\x14\n" +
+	"\x05after\x18\x01 \x01(\x03R\x05after\x12\x14\n" +
+	"\x05every\x18\x02 \x01(\x03R\x05every\x12\x10\n" +
+	"\x03max\x18\x03 \x01(\x05R\x03max\"`\n" +
+	"\x0fPrepareResponse\x12\x1e\n" +
+	"\n" +
+	"partitions\x18\x01 \x01(\x05R\n" +
+	"partitions\x12-\n" +
+	"\x05error\x18\x02 \x01(\v2\x17.openmessaging.v1.ErrorR\x05error\"\xe2\x01\n" +
+	"\x15EndTransactionRequest\x12%\n" +
+	"\x0etransaction_id\x18\x01 \x01(\tR\rtransactionId\x12%\n" +
+	"\x0eproducer_group\x18\x02 \x01(\tR\rproducerGroup\x123\n" +
+	"\averdict\x18\x03 \x01(\x0e2\x19.openmessaging.v1.VerdictR\averdict\x12\x1f\n" +
+	"\vproducer_id\x18\x04 \x01(\tR\n" +
+	"producerId\x12%\n" +
+	"\x0eproducer_epoch\x18\x05 \x01(\rR\rproducerEpoch\"\x18\n" +
+	"\x16EndTransactionResponse\"\xcf\x01\n" +
+	"\x18CheckTransactionsRequest\x12'\n" +
+	"\x0eproducer_group\x18\x01 \x01(\tH\x00R\rproducerGroup\x127\n" +
+	"\x06answer\x18\x02 \x01(\v2\x1d.openmessaging.v1.CheckAnswerH\x00R\x06answer\x12\x1f\n" +
+	"\vproducer_id\x18\x03 \x01(\tR\n" +
+	"producerId\x12%\n" +
+	"\x0eproducer_epoch\x18\x04 \x01(\rR\rproducerEpochB\t\n" +
+	"\arequest\"^\n" +
+	"\vCheckAnswer\x12\x1a\n" +
+	"\bquestion\x18\x01 \x01(\x04R\bquestion\x123\n" +
+	"\averdict\x18\x02 \x01(\x0e2\x19.openmessaging.v1.VerdictR\averdict\"c\n" +
+	"\x19CheckTransactionsResponse\x12\x1a\n" +
+	"\bquestion\x18\x01 \x01(\x04R\bquestion\x12\x14\n" +
+	"\x05queue\x18\x02 \x01(\tR\x05queue\x12\x14\n" +
+	"\x05chunk\x18\x03 \x01(\fR\x05chunk\"6\n" +
+	"\x13OpenProducerRequest\x12\x1f\n" +
+	"\vproducer_id\x18\x01 \x01(\tR\n" +
+	"producerId\",\n" +
+	"\x14OpenProducerResponse\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\rR\x05epoch\"\x9d\x01\n" +
+	"\x18PublishTransactedRequest\x122\n" +
+	"\aappends\x18\x01 \x03(\v2\x18.openmessaging.v1.AppendR\aappends\x12M\n" +
+	"\x10acknowledgements\x18\x02 \x03(\v2!.openmessaging.v1.AcknowledgementR\x10acknowledgements\"U\n" +
+	"\x19PublishTransactedResponse\x128\n" +
+	"\aresults\x18\x01 \x03(\v2\x1e.openmessaging.v1.AppendResultR\aresults\"n\n" +
+	"\x0fAcknowledgement\x12\x14\n" +
+	"\x05queue\x18\x01 \x01(\tR\x05queue\x12\x14\n" +
+	"\x05group\x18\x02 \x01(\tR\x05group\x12/\n" +
+	"\x06ranges\x18\x03 \x03(\v2\x17.openmessaging.v1.RangeR\x06ranges\"\xda\x01\n" +
 	"\x06Append\x12\x14\n" +
 	"\x05queue\x18\x01 \x01(\tR\x05queue\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\x11R\tpartition\x12\x1e\n" +
@@ -2047,33 +3375,76 @@ const file_openmessaging_v1_messaging_proto_rawDesc = "" +
 	"\n" +
 	"idempotent\x18\x04 \x01(\bR\n" +
 	"idempotent\x12\x14\n" +
-	"\x05chunk\x18\x05 \x01(\fR\x05chunk\"K\n" +
+	"\x05chunk\x18\x05 \x01(\fR\x05chunk\x12\x1f\n" +
+	"\vproducer_id\x18\x06 \x01(\tR\n" +
+	"producerId\x12%\n" +
+	"\x0eproducer_epoch\x18\a \x01(\rR\rproducerEpoch\"K\n" +
 	"\x0fPublishResponse\x128\n" +
-	"\aresults\x18\x01 \x03(\v2\x1e.openmessaging.v1.AppendResultR\aresults\"\x8f\x01\n" +
+	"\aresults\x18\x01 \x03(\v2\x1e.openmessaging.v1.AppendResultR\aresults\"\xbe\x01\n" +
 	"\fAppendResult\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\x05R\tpartition\x12\x12\n" +
 	"\x04base\x18\x02 \x01(\x03R\x04base\x12-\n" +
 	"\x05error\x18\x03 \x01(\v2\x17.openmessaging.v1.ErrorR\x05error\x12\x1e\n" +
 	"\n" +
 	"partitions\x18\x04 \x01(\x05R\n" +
-	"partitions\"<\n" +
+	"partitions\x12-\n" +
+	"\x05known\x18\x05 \x03(\v2\x17.openmessaging.v1.KnownR\x05known\"\xa5\x01\n" +
+	"\x05Known\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x05R\x06number\x12\x16\n" +
+	"\x06resent\x18\x02 \x01(\bR\x06resent\x12\x1a\n" +
+	"\bproducer\x18\x03 \x01(\x06R\bproducer\x12\x1a\n" +
+	"\bsequence\x18\x04 \x01(\x06R\bsequence\x12\x1c\n" +
+	"\tpartition\x18\x05 \x01(\x05R\tpartition\x12\x16\n" +
+	"\x06offset\x18\x06 \x01(\x03R\x06offset\"<\n" +
 	"\x06Filter\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x1e\n" +
 	"\n" +
 	"expression\x18\x02 \x01(\tR\n" +
-	"expression\"\xf2\x01\n" +
+	"expression\"\xaf\x02\n" +
 	"\x0eReceiveRequest\x12;\n" +
 	"\tsubscribe\x18\x01 \x01(\v2\x1b.openmessaging.v1.SubscribeH\x00R\tsubscribe\x12,\n" +
 	"\x04poll\x18\x02 \x01(\v2\x16.openmessaging.v1.PollH\x00R\x04poll\x126\n" +
 	"\x06cancel\x18\x03 \x01(\v2\x1c.openmessaging.v1.CancelPollH\x00R\x06cancel\x122\n" +
-	"\x06settle\x18\x04 \x01(\v2\x18.openmessaging.v1.SettleH\x00R\x06settleB\t\n" +
-	"\arequest\"\x95\x01\n" +
+	"\x06settle\x18\x04 \x01(\v2\x18.openmessaging.v1.SettleH\x00R\x06settle\x12;\n" +
+	"\theartbeat\x18\x05 \x01(\v2\x1b.openmessaging.v1.HeartbeatH\x00R\theartbeatB\t\n" +
+	"\arequest\"\xc7\x01\n" +
 	"\tSubscribe\x12\x14\n" +
 	"\x05queue\x18\x01 \x01(\tR\x05queue\x12\x14\n" +
 	"\x05group\x18\x02 \x01(\tR\x05group\x12\x14\n" +
 	"\x05start\x18\x03 \x01(\tR\x05start\x12\x14\n" +
 	"\x05lease\x18\x04 \x01(\x03R\x05lease\x120\n" +
-	"\x06filter\x18\x05 \x01(\v2\x18.openmessaging.v1.FilterR\x06filter\"=\n" +
+	"\x06filter\x18\x05 \x01(\v2\x18.openmessaging.v1.FilterR\x06filter\x120\n" +
+	"\x06member\x18\x06 \x01(\v2\x18.openmessaging.v1.MemberR\x06member\"\xc7\x01\n" +
+	"\x06Member\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12<\n" +
+	"\x06labels\x18\x02 \x03(\v2$.openmessaging.v1.Member.LabelsEntryR\x06labels\x12\x1a\n" +
+	"\bstrategy\x18\x03 \x01(\tR\bstrategy\x12\x18\n" +
+	"\asession\x18\x04 \x01(\x03R\asession\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8f\x01\n" +
+	"\tHeartbeat\x12\x1c\n" +
+	"\theartbeat\x18\x01 \x01(\x04R\theartbeat\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x03 \x01(\x03R\n" +
+	"generation\x12\x16\n" +
+	"\x06claims\x18\x04 \x03(\x05R\x06claims\x12\x12\n" +
+	"\x04held\x18\x05 \x03(\x05R\x04held\"\x95\x02\n" +
+	"\n" +
+	"Membership\x12\x1c\n" +
+	"\theartbeat\x18\x01 \x01(\x04R\theartbeat\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x03 \x01(\x03R\n" +
+	"generation\x12\x1e\n" +
+	"\n" +
+	"partitions\x18\x04 \x03(\x05R\n" +
+	"partitions\x12\x14\n" +
+	"\x05total\x18\x05 \x01(\x05R\x05total\x122\n" +
+	"\amembers\x18\x06 \x03(\v2\x18.openmessaging.v1.MemberR\amembers\x12\x16\n" +
+	"\x06owners\x18\a \x03(\tR\x06owners\x12-\n" +
+	"\x05error\x18\b \x01(\v2\x17.openmessaging.v1.ErrorR\x05error\"=\n" +
 	"\x04Poll\x12\x12\n" +
 	"\x04poll\x18\x01 \x01(\x04R\x04poll\x12!\n" +
 	"\fmax_messages\x18\x02 \x01(\x05R\vmaxMessages\" \n" +
@@ -2090,13 +3461,16 @@ const file_openmessaging_v1_messaging_proto_rawDesc = "" +
 	"\tpartition\x18\x01 \x01(\x05R\tpartition\x12\x14\n" +
 	"\x05lease\x18\x02 \x01(\x04R\x05lease\x12\x12\n" +
 	"\x04from\x18\x03 \x01(\x03R\x04from\x12\x0e\n" +
-	"\x02to\x18\x04 \x01(\x03R\x02to\"\xc5\x01\n" +
+	"\x02to\x18\x04 \x01(\x03R\x02to\"\x85\x02\n" +
 	"\x0fReceiveResponse\x12>\n" +
 	"\n" +
 	"subscribed\x18\x01 \x01(\v2\x1c.openmessaging.v1.SubscribedH\x00R\n" +
 	"subscribed\x12/\n" +
 	"\x05batch\x18\x02 \x01(\v2\x17.openmessaging.v1.BatchH\x00R\x05batch\x125\n" +
-	"\asettled\x18\x03 \x01(\v2\x19.openmessaging.v1.SettledH\x00R\asettledB\n" +
+	"\asettled\x18\x03 \x01(\v2\x19.openmessaging.v1.SettledH\x00R\asettled\x12>\n" +
+	"\n" +
+	"membership\x18\x04 \x01(\v2\x1c.openmessaging.v1.MembershipH\x00R\n" +
+	"membershipB\n" +
 	"\n" +
 	"\bresponse\"\f\n" +
 	"\n" +
@@ -2138,7 +3512,11 @@ const file_openmessaging_v1_messaging_proto_rawDesc = "" +
 	"\x05queue\x18\x01 \x01(\tR\x05queue\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12\x16\n" +
 	"\x06offset\x18\x03 \x01(\x03R\x06offset\"\x0f\n" +
-	"\rAwaitResponse*z\n" +
+	"\rAwaitResponse*L\n" +
+	"\aVerdict\x12\x17\n" +
+	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eVERDICT_COMMIT\x10\x01\x12\x14\n" +
+	"\x10VERDICT_ROLLBACK\x10\x02*z\n" +
 	"\x06Action\x12\x16\n" +
 	"\x12ACTION_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -2146,11 +3524,16 @@ const file_openmessaging_v1_messaging_proto_rawDesc = "" +
 	"\vACTION_NACK\x10\x02\x12\x11\n" +
 	"\rACTION_EXTEND\x10\x03\x12\x11\n" +
 	"\rACTION_RETURN\x10\x04\x12\x11\n" +
-	"\rACTION_REJECT\x10\x052\xa9\x04\n" +
+	"\rACTION_REJECT\x10\x052\x9d\b\n" +
 	"\x10MessagingService\x12E\n" +
 	"\x04Open\x12\x1d.openmessaging.v1.OpenRequest\x1a\x1e.openmessaging.v1.OpenResponse\x12E\n" +
 	"\x04Ping\x12\x1d.openmessaging.v1.PingRequest\x1a\x1e.openmessaging.v1.PingResponse\x12R\n" +
-	"\aPublish\x12 .openmessaging.v1.PublishRequest\x1a!.openmessaging.v1.PublishResponse(\x010\x01\x12R\n" +
+	"\aPublish\x12 .openmessaging.v1.PublishRequest\x1a!.openmessaging.v1.PublishResponse(\x010\x01\x12l\n" +
+	"\x11PublishTransacted\x12*.openmessaging.v1.PublishTransactedRequest\x1a+.openmessaging.v1.PublishTransactedResponse\x12N\n" +
+	"\aPrepare\x12 .openmessaging.v1.PrepareRequest\x1a!.openmessaging.v1.PrepareResponse\x12c\n" +
+	"\x0eEndTransaction\x12'.openmessaging.v1.EndTransactionRequest\x1a(.openmessaging.v1.EndTransactionResponse\x12p\n" +
+	"\x11CheckTransactions\x12*.openmessaging.v1.CheckTransactionsRequest\x1a+.openmessaging.v1.CheckTransactionsResponse(\x010\x01\x12]\n" +
+	"\fOpenProducer\x12%.openmessaging.v1.OpenProducerRequest\x1a&.openmessaging.v1.OpenProducerResponse\x12R\n" +
 	"\aReceive\x12 .openmessaging.v1.ReceiveRequest\x1a!.openmessaging.v1.ReceiveResponse(\x010\x01\x12N\n" +
 	"\aResolve\x12 .openmessaging.v1.ResolveRequest\x1a!.openmessaging.v1.ResolveResponse\x12E\n" +
 	"\x04Read\x12\x1d.openmessaging.v1.ReadRequest\x1a\x1e.openmessaging.v1.ReadResponse\x12H\n" +
@@ -2168,80 +3551,126 @@ func file_openmessaging_v1_messaging_proto_rawDescGZIP() []byte {
 	return file_openmessaging_v1_messaging_proto_rawDescData
 }
 
-var file_openmessaging_v1_messaging_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_openmessaging_v1_messaging_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_openmessaging_v1_messaging_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_openmessaging_v1_messaging_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_openmessaging_v1_messaging_proto_goTypes = []any{
-	(Action)(0),             // 0: openmessaging.v1.Action
-	(*OpenRequest)(nil),     // 1: openmessaging.v1.OpenRequest
-	(*OpenResponse)(nil),    // 2: openmessaging.v1.OpenResponse
-	(*Limits)(nil),          // 3: openmessaging.v1.Limits
-	(*PingRequest)(nil),     // 4: openmessaging.v1.PingRequest
-	(*PingResponse)(nil),    // 5: openmessaging.v1.PingResponse
-	(*PublishRequest)(nil),  // 6: openmessaging.v1.PublishRequest
-	(*Append)(nil),          // 7: openmessaging.v1.Append
-	(*PublishResponse)(nil), // 8: openmessaging.v1.PublishResponse
-	(*AppendResult)(nil),    // 9: openmessaging.v1.AppendResult
-	(*Filter)(nil),          // 10: openmessaging.v1.Filter
-	(*ReceiveRequest)(nil),  // 11: openmessaging.v1.ReceiveRequest
-	(*Subscribe)(nil),       // 12: openmessaging.v1.Subscribe
-	(*Poll)(nil),            // 13: openmessaging.v1.Poll
-	(*CancelPoll)(nil),      // 14: openmessaging.v1.CancelPoll
-	(*Settle)(nil),          // 15: openmessaging.v1.Settle
-	(*Range)(nil),           // 16: openmessaging.v1.Range
-	(*ReceiveResponse)(nil), // 17: openmessaging.v1.ReceiveResponse
-	(*Subscribed)(nil),      // 18: openmessaging.v1.Subscribed
-	(*Batch)(nil),           // 19: openmessaging.v1.Batch
-	(*Span)(nil),            // 20: openmessaging.v1.Span
-	(*Settled)(nil),         // 21: openmessaging.v1.Settled
-	(*RangeError)(nil),      // 22: openmessaging.v1.RangeError
-	(*ResolveRequest)(nil),  // 23: openmessaging.v1.ResolveRequest
-	(*ResolveResponse)(nil), // 24: openmessaging.v1.ResolveResponse
-	(*ReadRequest)(nil),     // 25: openmessaging.v1.ReadRequest
-	(*ReadResponse)(nil),    // 26: openmessaging.v1.ReadResponse
-	(*AwaitRequest)(nil),    // 27: openmessaging.v1.AwaitRequest
-	(*AwaitResponse)(nil),   // 28: openmessaging.v1.AwaitResponse
-	(*Error)(nil),           // 29: openmessaging.v1.Error
+	(Verdict)(0),                      // 0: openmessaging.v1.Verdict
+	(Action)(0),                       // 1: openmessaging.v1.Action
+	(*OpenRequest)(nil),               // 2: openmessaging.v1.OpenRequest
+	(*OpenResponse)(nil),              // 3: openmessaging.v1.OpenResponse
+	(*Limits)(nil),                    // 4: openmessaging.v1.Limits
+	(*PingRequest)(nil),               // 5: openmessaging.v1.PingRequest
+	(*PingResponse)(nil),              // 6: openmessaging.v1.PingResponse
+	(*PublishRequest)(nil),            // 7: openmessaging.v1.PublishRequest
+	(*PrepareRequest)(nil),            // 8: openmessaging.v1.PrepareRequest
+	(*TransactionCheck)(nil),          // 9: openmessaging.v1.TransactionCheck
+	(*PrepareResponse)(nil),           // 10: openmessaging.v1.PrepareResponse
+	(*EndTransactionRequest)(nil),     // 11: openmessaging.v1.EndTransactionRequest
+	(*EndTransactionResponse)(nil),    // 12: openmessaging.v1.EndTransactionResponse
+	(*CheckTransactionsRequest)(nil),  // 13: openmessaging.v1.CheckTransactionsRequest
+	(*CheckAnswer)(nil),               // 14: openmessaging.v1.CheckAnswer
+	(*CheckTransactionsResponse)(nil), // 15: openmessaging.v1.CheckTransactionsResponse
+	(*OpenProducerRequest)(nil),       // 16: openmessaging.v1.OpenProducerRequest
+	(*OpenProducerResponse)(nil),      // 17: openmessaging.v1.OpenProducerResponse
+	(*PublishTransactedRequest)(nil),  // 18: openmessaging.v1.PublishTransactedRequest
+	(*PublishTransactedResponse)(nil), // 19: openmessaging.v1.PublishTransactedResponse
+	(*Acknowledgement)(nil),           // 20: openmessaging.v1.Acknowledgement
+	(*Append)(nil),                    // 21: openmessaging.v1.Append
+	(*PublishResponse)(nil),           // 22: openmessaging.v1.PublishResponse
+	(*AppendResult)(nil),              // 23: openmessaging.v1.AppendResult
+	(*Known)(nil),                     // 24: openmessaging.v1.Known
+	(*Filter)(nil),                    // 25: openmessaging.v1.Filter
+	(*ReceiveRequest)(nil),            // 26: openmessaging.v1.ReceiveRequest
+	(*Subscribe)(nil),                 // 27: openmessaging.v1.Subscribe
+	(*Member)(nil),                    // 28: openmessaging.v1.Member
+	(*Heartbeat)(nil),                 // 29: openmessaging.v1.Heartbeat
+	(*Membership)(nil),                // 30: openmessaging.v1.Membership
+	(*Poll)(nil),                      // 31: openmessaging.v1.Poll
+	(*CancelPoll)(nil),                // 32: openmessaging.v1.CancelPoll
+	(*Settle)(nil),                    // 33: openmessaging.v1.Settle
+	(*Range)(nil),                     // 34: openmessaging.v1.Range
+	(*ReceiveResponse)(nil),           // 35: openmessaging.v1.ReceiveResponse
+	(*Subscribed)(nil),                // 36: openmessaging.v1.Subscribed
+	(*Batch)(nil),                     // 37: openmessaging.v1.Batch
+	(*Span)(nil),                      // 38: openmessaging.v1.Span
+	(*Settled)(nil),                   // 39: openmessaging.v1.Settled
+	(*RangeError)(nil),                // 40: openmessaging.v1.RangeError
+	(*ResolveRequest)(nil),            // 41: openmessaging.v1.ResolveRequest
+	(*ResolveResponse)(nil),           // 42: openmessaging.v1.ResolveResponse
+	(*ReadRequest)(nil),               // 43: openmessaging.v1.ReadRequest
+	(*ReadResponse)(nil),              // 44: openmessaging.v1.ReadResponse
+	(*AwaitRequest)(nil),              // 45: openmessaging.v1.AwaitRequest
+	(*AwaitResponse)(nil),             // 46: openmessaging.v1.AwaitResponse
+	nil,                               // 47: openmessaging.v1.Member.LabelsEntry
+	(*Error)(nil),                     // 48: openmessaging.v1.Error
 }
 var file_openmessaging_v1_messaging_proto_depIdxs = []int32{
-	3,  // 0: openmessaging.v1.OpenResponse.limits:type_name -> openmessaging.v1.Limits
-	7,  // 1: openmessaging.v1.PublishRequest.appends:type_name -> openmessaging.v1.Append
-	9,  // 2: openmessaging.v1.PublishResponse.results:type_name -> openmessaging.v1.AppendResult
-	29, // 3: openmessaging.v1.AppendResult.error:type_name -> openmessaging.v1.Error
-	12, // 4: openmessaging.v1.ReceiveRequest.subscribe:type_name -> openmessaging.v1.Subscribe
-	13, // 5: openmessaging.v1.ReceiveRequest.poll:type_name -> openmessaging.v1.Poll
-	14, // 6: openmessaging.v1.ReceiveRequest.cancel:type_name -> openmessaging.v1.CancelPoll
-	15, // 7: openmessaging.v1.ReceiveRequest.settle:type_name -> openmessaging.v1.Settle
-	10, // 8: openmessaging.v1.Subscribe.filter:type_name -> openmessaging.v1.Filter
-	0,  // 9: openmessaging.v1.Settle.action:type_name -> openmessaging.v1.Action
-	16, // 10: openmessaging.v1.Settle.ranges:type_name -> openmessaging.v1.Range
-	18, // 11: openmessaging.v1.ReceiveResponse.subscribed:type_name -> openmessaging.v1.Subscribed
-	19, // 12: openmessaging.v1.ReceiveResponse.batch:type_name -> openmessaging.v1.Batch
-	21, // 13: openmessaging.v1.ReceiveResponse.settled:type_name -> openmessaging.v1.Settled
-	20, // 14: openmessaging.v1.Batch.spans:type_name -> openmessaging.v1.Span
-	29, // 15: openmessaging.v1.Batch.error:type_name -> openmessaging.v1.Error
-	22, // 16: openmessaging.v1.Settled.errors:type_name -> openmessaging.v1.RangeError
-	29, // 17: openmessaging.v1.Settled.error:type_name -> openmessaging.v1.Error
-	29, // 18: openmessaging.v1.RangeError.error:type_name -> openmessaging.v1.Error
-	20, // 19: openmessaging.v1.ReadResponse.spans:type_name -> openmessaging.v1.Span
-	1,  // 20: openmessaging.v1.MessagingService.Open:input_type -> openmessaging.v1.OpenRequest
-	4,  // 21: openmessaging.v1.MessagingService.Ping:input_type -> openmessaging.v1.PingRequest
-	6,  // 22: openmessaging.v1.MessagingService.Publish:input_type -> openmessaging.v1.PublishRequest
-	11, // 23: openmessaging.v1.MessagingService.Receive:input_type -> openmessaging.v1.ReceiveRequest
-	23, // 24: openmessaging.v1.MessagingService.Resolve:input_type -> openmessaging.v1.ResolveRequest
-	25, // 25: openmessaging.v1.MessagingService.Read:input_type -> openmessaging.v1.ReadRequest
-	27, // 26: openmessaging.v1.MessagingService.Await:input_type -> openmessaging.v1.AwaitRequest
-	2,  // 27: openmessaging.v1.MessagingService.Open:output_type -> openmessaging.v1.OpenResponse
-	5,  // 28: openmessaging.v1.MessagingService.Ping:output_type -> openmessaging.v1.PingResponse
-	8,  // 29: openmessaging.v1.MessagingService.Publish:output_type -> openmessaging.v1.PublishResponse
-	17, // 30: openmessaging.v1.MessagingService.Receive:output_type -> openmessaging.v1.ReceiveResponse
-	24, // 31: openmessaging.v1.MessagingService.Resolve:output_type -> openmessaging.v1.ResolveResponse
-	26, // 32: openmessaging.v1.MessagingService.Read:output_type -> openmessaging.v1.ReadResponse
-	28, // 33: openmessaging.v1.MessagingService.Await:output_type -> openmessaging.v1.AwaitResponse
-	27, // [27:34] is the sub-list for method output_type
-	20, // [20:27] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	4,  // 0: openmessaging.v1.OpenResponse.limits:type_name -> openmessaging.v1.Limits
+	21, // 1: openmessaging.v1.PublishRequest.appends:type_name -> openmessaging.v1.Append
+	21, // 2: openmessaging.v1.PrepareRequest.append:type_name -> openmessaging.v1.Append
+	9,  // 3: openmessaging.v1.PrepareRequest.check:type_name -> openmessaging.v1.TransactionCheck
+	48, // 4: openmessaging.v1.PrepareResponse.error:type_name -> openmessaging.v1.Error
+	0,  // 5: openmessaging.v1.EndTransactionRequest.verdict:type_name -> openmessaging.v1.Verdict
+	14, // 6: openmessaging.v1.CheckTransactionsRequest.answer:type_name -> openmessaging.v1.CheckAnswer
+	0,  // 7: openmessaging.v1.CheckAnswer.verdict:type_name -> openmessaging.v1.Verdict
+	21, // 8: openmessaging.v1.PublishTransactedRequest.appends:type_name -> openmessaging.v1.Append
+	20, // 9: openmessaging.v1.PublishTransactedRequest.acknowledgements:type_name -> openmessaging.v1.Acknowledgement
+	23, // 10: openmessaging.v1.PublishTransactedResponse.results:type_name -> openmessaging.v1.AppendResult
+	34, // 11: openmessaging.v1.Acknowledgement.ranges:type_name -> openmessaging.v1.Range
+	23, // 12: openmessaging.v1.PublishResponse.results:type_name -> openmessaging.v1.AppendResult
+	48, // 13: openmessaging.v1.AppendResult.error:type_name -> openmessaging.v1.Error
+	24, // 14: openmessaging.v1.AppendResult.known:type_name -> openmessaging.v1.Known
+	27, // 15: openmessaging.v1.ReceiveRequest.subscribe:type_name -> openmessaging.v1.Subscribe
+	31, // 16: openmessaging.v1.ReceiveRequest.poll:type_name -> openmessaging.v1.Poll
+	32, // 17: openmessaging.v1.ReceiveRequest.cancel:type_name -> openmessaging.v1.CancelPoll
+	33, // 18: openmessaging.v1.ReceiveRequest.settle:type_name -> openmessaging.v1.Settle
+	29, // 19: openmessaging.v1.ReceiveRequest.heartbeat:type_name -> openmessaging.v1.Heartbeat
+	25, // 20: openmessaging.v1.Subscribe.filter:type_name -> openmessaging.v1.Filter
+	28, // 21: openmessaging.v1.Subscribe.member:type_name -> openmessaging.v1.Member
+	47, // 22: openmessaging.v1.Member.labels:type_name -> openmessaging.v1.Member.LabelsEntry
+	28, // 23: openmessaging.v1.Membership.members:type_name -> openmessaging.v1.Member
+	48, // 24: openmessaging.v1.Membership.error:type_name -> openmessaging.v1.Error
+	1,  // 25: openmessaging.v1.Settle.action:type_name -> openmessaging.v1.Action
+	34, // 26: openmessaging.v1.Settle.ranges:type_name -> openmessaging.v1.Range
+	36, // 27: openmessaging.v1.ReceiveResponse.subscribed:type_name -> openmessaging.v1.Subscribed
+	37, // 28: openmessaging.v1.ReceiveResponse.batch:type_name -> openmessaging.v1.Batch
+	39, // 29: openmessaging.v1.ReceiveResponse.settled:type_name -> openmessaging.v1.Settled
+	30, // 30: openmessaging.v1.ReceiveResponse.membership:type_name -> openmessaging.v1.Membership
+	38, // 31: openmessaging.v1.Batch.spans:type_name -> openmessaging.v1.Span
+	48, // 32: openmessaging.v1.Batch.error:type_name -> openmessaging.v1.Error
+	40, // 33: openmessaging.v1.Settled.errors:type_name -> openmessaging.v1.RangeError
+	48, // 34: openmessaging.v1.Settled.error:type_name -> openmessaging.v1.Error
+	48, // 35: openmessaging.v1.RangeError.error:type_name -> openmessaging.v1.Error
+	38, // 36: openmessaging.v1.ReadResponse.spans:type_name -> openmessaging.v1.Span
+	2,  // 37: openmessaging.v1.MessagingService.Open:input_type -> openmessaging.v1.OpenRequest
+	5,  // 38: openmessaging.v1.MessagingService.Ping:input_type -> openmessaging.v1.PingRequest
+	7,  // 39: openmessaging.v1.MessagingService.Publish:input_type -> openmessaging.v1.PublishRequest
+	18, // 40: openmessaging.v1.MessagingService.PublishTransacted:input_type -> openmessaging.v1.PublishTransactedRequest
+	8,  // 41: openmessaging.v1.MessagingService.Prepare:input_type -> openmessaging.v1.PrepareRequest
+	11, // 42: openmessaging.v1.MessagingService.EndTransaction:input_type -> openmessaging.v1.EndTransactionRequest
+	13, // 43: openmessaging.v1.MessagingService.CheckTransactions:input_type -> openmessaging.v1.CheckTransactionsRequest
+	16, // 44: openmessaging.v1.MessagingService.OpenProducer:input_type -> openmessaging.v1.OpenProducerRequest
+	26, // 45: openmessaging.v1.MessagingService.Receive:input_type -> openmessaging.v1.ReceiveRequest
+	41, // 46: openmessaging.v1.MessagingService.Resolve:input_type -> openmessaging.v1.ResolveRequest
+	43, // 47: openmessaging.v1.MessagingService.Read:input_type -> openmessaging.v1.ReadRequest
+	45, // 48: openmessaging.v1.MessagingService.Await:input_type -> openmessaging.v1.AwaitRequest
+	3,  // 49: openmessaging.v1.MessagingService.Open:output_type -> openmessaging.v1.OpenResponse
+	6,  // 50: openmessaging.v1.MessagingService.Ping:output_type -> openmessaging.v1.PingResponse
+	22, // 51: openmessaging.v1.MessagingService.Publish:output_type -> openmessaging.v1.PublishResponse
+	19, // 52: openmessaging.v1.MessagingService.PublishTransacted:output_type -> openmessaging.v1.PublishTransactedResponse
+	10, // 53: openmessaging.v1.MessagingService.Prepare:output_type -> openmessaging.v1.PrepareResponse
+	12, // 54: openmessaging.v1.MessagingService.EndTransaction:output_type -> openmessaging.v1.EndTransactionResponse
+	15, // 55: openmessaging.v1.MessagingService.CheckTransactions:output_type -> openmessaging.v1.CheckTransactionsResponse
+	17, // 56: openmessaging.v1.MessagingService.OpenProducer:output_type -> openmessaging.v1.OpenProducerResponse
+	35, // 57: openmessaging.v1.MessagingService.Receive:output_type -> openmessaging.v1.ReceiveResponse
+	42, // 58: openmessaging.v1.MessagingService.Resolve:output_type -> openmessaging.v1.ResolveResponse
+	44, // 59: openmessaging.v1.MessagingService.Read:output_type -> openmessaging.v1.ReadResponse
+	46, // 60: openmessaging.v1.MessagingService.Await:output_type -> openmessaging.v1.AwaitResponse
+	49, // [49:61] is the sub-list for method output_type
+	37, // [37:49] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_openmessaging_v1_messaging_proto_init() }
@@ -2250,24 +3679,30 @@ func file_openmessaging_v1_messaging_proto_init() {
 		return
 	}
 	file_openmessaging_v1_error_proto_init()
-	file_openmessaging_v1_messaging_proto_msgTypes[10].OneofWrappers = []any{
+	file_openmessaging_v1_messaging_proto_msgTypes[11].OneofWrappers = []any{
+		(*CheckTransactionsRequest_ProducerGroup)(nil),
+		(*CheckTransactionsRequest_Answer)(nil),
+	}
+	file_openmessaging_v1_messaging_proto_msgTypes[24].OneofWrappers = []any{
 		(*ReceiveRequest_Subscribe)(nil),
 		(*ReceiveRequest_Poll)(nil),
 		(*ReceiveRequest_Cancel)(nil),
 		(*ReceiveRequest_Settle)(nil),
+		(*ReceiveRequest_Heartbeat)(nil),
 	}
-	file_openmessaging_v1_messaging_proto_msgTypes[16].OneofWrappers = []any{
+	file_openmessaging_v1_messaging_proto_msgTypes[33].OneofWrappers = []any{
 		(*ReceiveResponse_Subscribed)(nil),
 		(*ReceiveResponse_Batch)(nil),
 		(*ReceiveResponse_Settled)(nil),
+		(*ReceiveResponse_Membership)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_openmessaging_v1_messaging_proto_rawDesc), len(file_openmessaging_v1_messaging_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   28,
+			NumEnums:      2,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -28,13 +28,18 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	MessagingService_Open_FullMethodName    = "/openmessaging.v1.MessagingService/Open"
-	MessagingService_Ping_FullMethodName    = "/openmessaging.v1.MessagingService/Ping"
-	MessagingService_Publish_FullMethodName = "/openmessaging.v1.MessagingService/Publish"
-	MessagingService_Receive_FullMethodName = "/openmessaging.v1.MessagingService/Receive"
-	MessagingService_Resolve_FullMethodName = "/openmessaging.v1.MessagingService/Resolve"
-	MessagingService_Read_FullMethodName    = "/openmessaging.v1.MessagingService/Read"
-	MessagingService_Await_FullMethodName   = "/openmessaging.v1.MessagingService/Await"
+	MessagingService_Open_FullMethodName              = "/openmessaging.v1.MessagingService/Open"
+	MessagingService_Ping_FullMethodName              = "/openmessaging.v1.MessagingService/Ping"
+	MessagingService_Publish_FullMethodName           = "/openmessaging.v1.MessagingService/Publish"
+	MessagingService_PublishTransacted_FullMethodName = "/openmessaging.v1.MessagingService/PublishTransacted"
+	MessagingService_Prepare_FullMethodName           = "/openmessaging.v1.MessagingService/Prepare"
+	MessagingService_EndTransaction_FullMethodName    = "/openmessaging.v1.MessagingService/EndTransaction"
+	MessagingService_CheckTransactions_FullMethodName = "/openmessaging.v1.MessagingService/CheckTransactions"
+	MessagingService_OpenProducer_FullMethodName      = "/openmessaging.v1.MessagingService/OpenProducer"
+	MessagingService_Receive_FullMethodName           = "/openmessaging.v1.MessagingService/Receive"
+	MessagingService_Resolve_FullMethodName           = "/openmessaging.v1.MessagingService/Resolve"
+	MessagingService_Read_FullMethodName              = "/openmessaging.v1.MessagingService/Read"
+	MessagingService_Await_FullMethodName             = "/openmessaging.v1.MessagingService/Await"
 )
 
 // MessagingServiceClient is the client API for MessagingService service.
@@ -56,6 +61,25 @@ type MessagingServiceClient interface {
 	// server reads no further requests while too many wait. The stream ends when
 	// the client has closed its side and all requests are answered.
 	Publish(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[PublishRequest, PublishResponse], error)
+	// PublishTransacted stores chunks and settles deliveries as one: all of it is
+	// durable when the response comes without an error in any of its results, and
+	// nobody sees a part of it; otherwise nothing has happened. A call without an
+	// answer may be made again with the same idempotent chunks.
+	PublishTransacted(ctx context.Context, in *PublishTransactedRequest, opts ...grpc.CallOption) (*PublishTransactedResponse, error)
+	// Prepare stores a chunk of one message that stays hidden until its
+	// transaction is committed. The transaction's id is the message's. Groups of
+	// producers belong to the user who is logged in.
+	Prepare(ctx context.Context, in *PrepareRequest, opts ...grpc.CallOption) (*PrepareResponse, error)
+	// EndTransaction commits or rolls back a transaction of a group of producers.
+	// Ending it again in the same way is no error.
+	EndTransaction(ctx context.Context, in *EndTransactionRequest, opts ...grpc.CallOption) (*EndTransactionResponse, error)
+	// CheckTransactions asks a producer what became of transactions of its group.
+	// The first request names the group, the others are answers. A question
+	// without an answer in time is asked again later, perhaps of another producer.
+	CheckTransactions(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[CheckTransactionsRequest, CheckTransactionsResponse], error)
+	// OpenProducer begins a new epoch of a producer id: chunks of its earlier
+	// epochs are refused from then on. The ids belong to the user who is logged in.
+	OpenProducer(ctx context.Context, in *OpenProducerRequest, opts ...grpc.CallOption) (*OpenProducerResponse, error)
 	// Receive is one receiver of one queue for one consumer group. The first
 	// request is a Subscribe, which is answered by a Subscribed; after it Poll,
 	// CancelPoll and Settle come in any order. When the client closes its side the
@@ -115,9 +139,62 @@ func (c *messagingServiceClient) Publish(ctx context.Context, opts ...grpc.CallO
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type MessagingService_PublishClient = grpc.BidiStreamingClient[PublishRequest, PublishResponse]
 
+func (c *messagingServiceClient) PublishTransacted(ctx context.Context, in *PublishTransactedRequest, opts ...grpc.CallOption) (*PublishTransactedResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PublishTransactedResponse)
+	err := c.cc.Invoke(ctx, MessagingService_PublishTransacted_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *messagingServiceClient) Prepare(ctx context.Context, in *PrepareRequest, opts ...grpc.CallOption) (*PrepareResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PrepareResponse)
+	err := c.cc.Invoke(ctx, MessagingService_Prepare_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *messagingServiceClient) EndTransaction(ctx context.Context, in *EndTransactionRequest, opts ...grpc.CallOption) (*EndTransactionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EndTransactionResponse)
+	err := c.cc.Invoke(ctx, MessagingService_EndTransaction_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *messagingServiceClient) CheckTransactions(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[CheckTransactionsRequest, CheckTransactionsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &MessagingService_ServiceDesc.Streams[1], MessagingService_CheckTransactions_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[CheckTransactionsRequest, CheckTransactionsResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type MessagingService_CheckTransactionsClient = grpc.BidiStreamingClient[CheckTransactionsRequest, CheckTransactionsResponse]
+
+func (c *messagingServiceClient) OpenProducer(ctx context.Context, in *OpenProducerRequest, opts ...grpc.CallOption) (*OpenProducerResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(OpenProducerResponse)
+	err := c.cc.Invoke(ctx, MessagingService_OpenProducer_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *messagingServiceClient) Receive(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ReceiveRequest, ReceiveResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &MessagingService_ServiceDesc.Streams[1], MessagingService_Receive_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &MessagingService_ServiceDesc.Streams[2], MessagingService_Receive_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -177,6 +254,25 @@ type MessagingServiceServer interface {
 	// server reads no further requests while too many wait. The stream ends when
 	// the client has closed its side and all requests are answered.
 	Publish(grpc.BidiStreamingServer[PublishRequest, PublishResponse]) error
+	// PublishTransacted stores chunks and settles deliveries as one: all of it is
+	// durable when the response comes without an error in any of its results, and
+	// nobody sees a part of it; otherwise nothing has happened. A call without an
+	// answer may be made again with the same idempotent chunks.
+	PublishTransacted(context.Context, *PublishTransactedRequest) (*PublishTransactedResponse, error)
+	// Prepare stores a chunk of one message that stays hidden until its
+	// transaction is committed. The transaction's id is the message's. Groups of
+	// producers belong to the user who is logged in.
+	Prepare(context.Context, *PrepareRequest) (*PrepareResponse, error)
+	// EndTransaction commits or rolls back a transaction of a group of producers.
+	// Ending it again in the same way is no error.
+	EndTransaction(context.Context, *EndTransactionRequest) (*EndTransactionResponse, error)
+	// CheckTransactions asks a producer what became of transactions of its group.
+	// The first request names the group, the others are answers. A question
+	// without an answer in time is asked again later, perhaps of another producer.
+	CheckTransactions(grpc.BidiStreamingServer[CheckTransactionsRequest, CheckTransactionsResponse]) error
+	// OpenProducer begins a new epoch of a producer id: chunks of its earlier
+	// epochs are refused from then on. The ids belong to the user who is logged in.
+	OpenProducer(context.Context, *OpenProducerRequest) (*OpenProducerResponse, error)
 	// Receive is one receiver of one queue for one consumer group. The first
 	// request is a Subscribe, which is answered by a Subscribed; after it Poll,
 	// CancelPoll and Settle come in any order. When the client closes its side the
@@ -211,6 +307,21 @@ func (UnimplementedMessagingServiceServer) Ping(context.Context, *PingRequest) (
 }
 func (UnimplementedMessagingServiceServer) Publish(grpc.BidiStreamingServer[PublishRequest, PublishResponse]) error {
 	return status.Error(codes.Unimplemented, "method Publish not implemented")
+}
+func (UnimplementedMessagingServiceServer) PublishTransacted(context.Context, *PublishTransactedRequest) (*PublishTransactedResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PublishTransacted not implemented")
+}
+func (UnimplementedMessagingServiceServer) Prepare(context.Context, *PrepareRequest) (*PrepareResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Prepare not implemented")
+}
+func (UnimplementedMessagingServiceServer) EndTransaction(context.Context, *EndTransactionRequest) (*EndTransactionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method EndTransaction not implemented")
+}
+func (UnimplementedMessagingServiceServer) CheckTransactions(grpc.BidiStreamingServer[CheckTransactionsRequest, CheckTransactionsResponse]) error {
+	return status.Error(codes.Unimplemented, "method CheckTransactions not implemented")
+}
+func (UnimplementedMessagingServiceServer) OpenProducer(context.Context, *OpenProducerRequest) (*OpenProducerResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method OpenProducer not implemented")
 }
 func (UnimplementedMessagingServiceServer) Receive(grpc.BidiStreamingServer[ReceiveRequest, ReceiveResponse]) error {
 	return status.Error(codes.Unimplemented, "method Receive not implemented")
@@ -287,6 +398,85 @@ func _MessagingService_Publish_Handler(srv interface{}, stream grpc.ServerStream
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type MessagingService_PublishServer = grpc.BidiStreamingServer[PublishRequest, PublishResponse]
+
+func _MessagingService_PublishTransacted_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PublishTransactedRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MessagingServiceServer).PublishTransacted(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MessagingService_PublishTransacted_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MessagingServiceServer).PublishTransacted(ctx, req.(*PublishTransactedRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MessagingService_Prepare_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PrepareRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MessagingServiceServer).Prepare(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MessagingService_Prepare_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MessagingServiceServer).Prepare(ctx, req.(*PrepareRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MessagingService_EndTransaction_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(EndTransactionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MessagingServiceServer).EndTransaction(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MessagingService_EndTransaction_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MessagingServiceServer).EndTransaction(ctx, req.(*EndTransactionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MessagingService_CheckTransactions_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(MessagingServiceServer).CheckTransactions(&grpc.GenericServerStream[CheckTransactionsRequest, CheckTransactionsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type MessagingService_CheckTransactionsServer = grpc.BidiStreamingServer[CheckTransactionsRequest, CheckTransactionsResponse]
+
+func _MessagingService_OpenProducer_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(OpenProducerRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MessagingServiceServer).OpenProducer(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MessagingService_OpenProducer_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MessagingServiceServer).OpenProducer(ctx, req.(*OpenProducerRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
 
 func _MessagingService_Receive_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(MessagingServiceServer).Receive(&grpc.GenericServerStream[ReceiveRequest, ReceiveResponse]{ServerStream: stream})
@@ -365,6 +555,22 @@ var MessagingService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _MessagingService_Ping_Handler,
 		},
 		{
+			MethodName: "PublishTransacted",
+			Handler:    _MessagingService_PublishTransacted_Handler,
+		},
+		{
+			MethodName: "Prepare",
+			Handler:    _MessagingService_Prepare_Handler,
+		},
+		{
+			MethodName: "EndTransaction",
+			Handler:    _MessagingService_EndTransaction_Handler,
+		},
+		{
+			MethodName: "OpenProducer",
+			Handler:    _MessagingService_OpenProducer_Handler,
+		},
+		{
 			MethodName: "Resolve",
 			Handler:    _MessagingService_Resolve_Handler,
 		},
@@ -381,6 +587,12 @@ var MessagingService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Publish",
 			Handler:       _MessagingService_Publish_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "CheckTransactions",
+			Handler:       _MessagingService_CheckTransactions_Handler,
 			ServerStreams: true,
 			ClientStreams: true,
 		},

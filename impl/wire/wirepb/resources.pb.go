@@ -29,7 +29,16 @@ type Queue struct {
 	// How many partitions it has; 0 stands for 1 when a queue is created.
 	Partitions int32 `protobuf:"varint,2,opt,name=partitions,proto3" json:"partitions,omitempty"`
 	// Text for people.
-	Description   string `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
+	Description string `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
+	// Messages that a group finds expired go to its dead-letter queue.
+	DeadLetterExpired bool `protobuf:"varint,4,opt,name=dead_letter_expired,json=deadLetterExpired,proto3" json:"dead_letter_expired,omitempty"`
+	// Has repeated messages stored once; missing for none.
+	Deduplication *Deduplication `protobuf:"bytes,5,opt,name=deduplication,proto3" json:"deduplication,omitempty"`
+	// When producers are asked about transactions; missing for the server's
+	// defaults.
+	TransactionCheck *TransactionCheck `protobuf:"bytes,6,opt,name=transaction_check,json=transactionCheck,proto3" json:"transaction_check,omitempty"`
+	// Milliseconds without use after which the queue is deleted; 0 for never.
+	Expires       int64 `protobuf:"varint,7,opt,name=expires,proto3" json:"expires,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -85,6 +94,90 @@ func (x *Queue) GetDescription() string {
 	return ""
 }
 
+func (x *Queue) GetDeadLetterExpired() bool {
+	if x != nil {
+		return x.DeadLetterExpired
+	}
+	return false
+}
+
+func (x *Queue) GetDeduplication() *Deduplication {
+	if x != nil {
+		return x.Deduplication
+	}
+	return nil
+}
+
+func (x *Queue) GetTransactionCheck() *TransactionCheck {
+	if x != nil {
+		return x.TransactionCheck
+	}
+	return nil
+}
+
+func (x *Queue) GetExpires() int64 {
+	if x != nil {
+		return x.Expires
+	}
+	return 0
+}
+
+// Deduplication says by what messages are known again, and for how long.
+type Deduplication struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "$messageKey" or the name of a property; empty when a queue is created is
+	// "$deduplicationId".
+	By string `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
+	// Milliseconds.
+	Window        int64 `protobuf:"varint,2,opt,name=window,proto3" json:"window,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Deduplication) Reset() {
+	*x = Deduplication{}
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Deduplication) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Deduplication) ProtoMessage() {}
+
+func (x *Deduplication) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Deduplication.ProtoReflect.Descriptor instead.
+func (*Deduplication) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Deduplication) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Deduplication) GetWindow() int64 {
+	if x != nil {
+		return x.Window
+	}
+	return 0
+}
+
 // Partition describes a partition: the messages begin ≤ offset < end are stored.
 type Partition struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -100,7 +193,7 @@ type Partition struct {
 
 func (x *Partition) Reset() {
 	*x = Partition{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[1]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -112,7 +205,7 @@ func (x *Partition) String() string {
 func (*Partition) ProtoMessage() {}
 
 func (x *Partition) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[1]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -125,7 +218,7 @@ func (x *Partition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Partition.ProtoReflect.Descriptor instead.
 func (*Partition) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{1}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Partition) GetPartition() int32 {
@@ -169,14 +262,20 @@ type Group struct {
 	// The progress in each partition.
 	Partitions []*GroupPartition `protobuf:"bytes,8,rep,name=partitions,proto3" json:"partitions,omitempty"`
 	// Messages that expired before they were received.
-	Expired       int64 `protobuf:"varint,9,opt,name=expired,proto3" json:"expired,omitempty"`
+	Expired int64 `protobuf:"varint,9,opt,name=expired,proto3" json:"expired,omitempty"`
+	// Of an assigned group: the members' strategy; empty for a shared group.
+	Strategy string `protobuf:"bytes,10,opt,name=strategy,proto3" json:"strategy,omitempty"`
+	// How often the members or partitions have changed.
+	Generation int64 `protobuf:"varint,11,opt,name=generation,proto3" json:"generation,omitempty"`
+	// The members, sorted by id.
+	Members       []*GroupMember `protobuf:"bytes,12,rep,name=members,proto3" json:"members,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[2]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -188,7 +287,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[2]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -201,7 +300,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{2}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Group) GetGroup() string {
@@ -267,6 +366,118 @@ func (x *Group) GetExpired() int64 {
 	return 0
 }
 
+func (x *Group) GetStrategy() string {
+	if x != nil {
+		return x.Strategy
+	}
+	return ""
+}
+
+func (x *Group) GetGeneration() int64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *Group) GetMembers() []*GroupMember {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+// GroupMember tells of a member of an assigned group.
+type GroupMember struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Its labels.
+	Labels map[string]string `protobuf:"bytes,2,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The partitions that it holds, ascending.
+	Partitions []int32 `protobuf:"varint,3,rep,packed,name=partitions,proto3" json:"partitions,omitempty"`
+	// When it was heard last.
+	LastHeartbeat int64 `protobuf:"varint,4,opt,name=last_heartbeat,json=lastHeartbeat,proto3" json:"last_heartbeat,omitempty"`
+	// Who is logged in; empty where nobody is.
+	User string `protobuf:"bytes,5,opt,name=user,proto3" json:"user,omitempty"`
+	// Of the client.
+	Address       string `protobuf:"bytes,6,opt,name=address,proto3" json:"address,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupMember) Reset() {
+	*x = GroupMember{}
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupMember) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupMember) ProtoMessage() {}
+
+func (x *GroupMember) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupMember.ProtoReflect.Descriptor instead.
+func (*GroupMember) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *GroupMember) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *GroupMember) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *GroupMember) GetPartitions() []int32 {
+	if x != nil {
+		return x.Partitions
+	}
+	return nil
+}
+
+func (x *GroupMember) GetLastHeartbeat() int64 {
+	if x != nil {
+		return x.LastHeartbeat
+	}
+	return 0
+}
+
+func (x *GroupMember) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *GroupMember) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
 // GroupPartition is the progress of a group in one partition.
 type GroupPartition struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -277,14 +488,16 @@ type GroupPartition struct {
 	// Stored messages that are not settled.
 	Lag int64 `protobuf:"varint,3,opt,name=lag,proto3" json:"lag,omitempty"`
 	// Messages delivered and not settled.
-	InFlight      int64 `protobuf:"varint,4,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	InFlight int64 `protobuf:"varint,4,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	// The id of the member that has it, in an assigned group.
+	Owner         string `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GroupPartition) Reset() {
 	*x = GroupPartition{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[3]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -296,7 +509,7 @@ func (x *GroupPartition) String() string {
 func (*GroupPartition) ProtoMessage() {}
 
 func (x *GroupPartition) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[3]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -309,7 +522,7 @@ func (x *GroupPartition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupPartition.ProtoReflect.Descriptor instead.
 func (*GroupPartition) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{3}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GroupPartition) GetPartition() int32 {
@@ -340,6 +553,13 @@ func (x *GroupPartition) GetInFlight() int64 {
 	return 0
 }
 
+func (x *GroupPartition) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
 // CreateNamespaceRequest names the new namespace.
 type CreateNamespaceRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -351,7 +571,7 @@ type CreateNamespaceRequest struct {
 
 func (x *CreateNamespaceRequest) Reset() {
 	*x = CreateNamespaceRequest{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[4]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -363,7 +583,7 @@ func (x *CreateNamespaceRequest) String() string {
 func (*CreateNamespaceRequest) ProtoMessage() {}
 
 func (x *CreateNamespaceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[4]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -376,7 +596,7 @@ func (x *CreateNamespaceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateNamespaceRequest.ProtoReflect.Descriptor instead.
 func (*CreateNamespaceRequest) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{4}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CreateNamespaceRequest) GetNamespace() string {
@@ -395,7 +615,7 @@ type CreateNamespaceResponse struct {
 
 func (x *CreateNamespaceResponse) Reset() {
 	*x = CreateNamespaceResponse{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[5]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -407,7 +627,7 @@ func (x *CreateNamespaceResponse) String() string {
 func (*CreateNamespaceResponse) ProtoMessage() {}
 
 func (x *CreateNamespaceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[5]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -420,7 +640,7 @@ func (x *CreateNamespaceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateNamespaceResponse.ProtoReflect.Descriptor instead.
 func (*CreateNamespaceResponse) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{5}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{7}
 }
 
 // DeleteNamespaceRequest names the namespace.
@@ -434,7 +654,7 @@ type DeleteNamespaceRequest struct {
 
 func (x *DeleteNamespaceRequest) Reset() {
 	*x = DeleteNamespaceRequest{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[6]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -446,7 +666,7 @@ func (x *DeleteNamespaceRequest) String() string {
 func (*DeleteNamespaceRequest) ProtoMessage() {}
 
 func (x *DeleteNamespaceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[6]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -459,7 +679,7 @@ func (x *DeleteNamespaceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNamespaceRequest.ProtoReflect.Descriptor instead.
 func (*DeleteNamespaceRequest) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{6}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *DeleteNamespaceRequest) GetNamespace() string {
@@ -478,7 +698,7 @@ type DeleteNamespaceResponse struct {
 
 func (x *DeleteNamespaceResponse) Reset() {
 	*x = DeleteNamespaceResponse{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[7]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -490,7 +710,7 @@ func (x *DeleteNamespaceResponse) String() string {
 func (*DeleteNamespaceResponse) ProtoMessage() {}
 
 func (x *DeleteNamespaceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[7]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -503,7 +723,7 @@ func (x *DeleteNamespaceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNamespaceResponse.ProtoReflect.Descriptor instead.
 func (*DeleteNamespaceResponse) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{7}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{9}
 }
 
 // ListNamespacesRequest asks for all namespaces.
@@ -515,7 +735,7 @@ type ListNamespacesRequest struct {
 
 func (x *ListNamespacesRequest) Reset() {
 	*x = ListNamespacesRequest{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[8]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -527,7 +747,7 @@ func (x *ListNamespacesRequest) String() string {
 func (*ListNamespacesRequest) ProtoMessage() {}
 
 func (x *ListNamespacesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[8]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -540,7 +760,7 @@ func (x *ListNamespacesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNamespacesRequest.ProtoReflect.Descriptor instead.
 func (*ListNamespacesRequest) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{8}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{10}
 }
 
 // ListNamespacesResponse is the namespaces.
@@ -554,7 +774,7 @@ type ListNamespacesResponse struct {
 
 func (x *ListNamespacesResponse) Reset() {
 	*x = ListNamespacesResponse{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[9]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -566,7 +786,7 @@ func (x *ListNamespacesResponse) String() string {
 func (*ListNamespacesResponse) ProtoMessage() {}
 
 func (x *ListNamespacesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[9]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -579,7 +799,7 @@ func (x *ListNamespacesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNamespacesResponse.ProtoReflect.Descriptor instead.
 func (*ListNamespacesResponse) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{9}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListNamespacesResponse) GetNamespaces() []string {
@@ -600,7 +820,7 @@ type CreateQueueRequest struct {
 
 func (x *CreateQueueRequest) Reset() {
 	*x = CreateQueueRequest{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[10]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -612,7 +832,7 @@ func (x *CreateQueueRequest) String() string {
 func (*CreateQueueRequest) ProtoMessage() {}
 
 func (x *CreateQueueRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[10]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -625,7 +845,7 @@ func (x *CreateQueueRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateQueueRequest.ProtoReflect.Descriptor instead.
 func (*CreateQueueRequest) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{10}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CreateQueueRequest) GetQueue() *Queue {
@@ -644,7 +864,7 @@ type CreateQueueResponse struct {
 
 func (x *CreateQueueResponse) Reset() {
 	*x = CreateQueueResponse{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[11]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -656,7 +876,7 @@ func (x *CreateQueueResponse) String() string {
 func (*CreateQueueResponse) ProtoMessage() {}
 
 func (x *CreateQueueResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[11]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -669,7 +889,7 @@ func (x *CreateQueueResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateQueueResponse.ProtoReflect.Descriptor instead.
 func (*CreateQueueResponse) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{11}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{13}
 }
 
 // DeleteQueueRequest names the queue.
@@ -683,7 +903,7 @@ type DeleteQueueRequest struct {
 
 func (x *DeleteQueueRequest) Reset() {
 	*x = DeleteQueueRequest{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[12]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -695,7 +915,7 @@ func (x *DeleteQueueRequest) String() string {
 func (*DeleteQueueRequest) ProtoMessage() {}
 
 func (x *DeleteQueueRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[12]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -708,7 +928,7 @@ func (x *DeleteQueueRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteQueueRequest.ProtoReflect.Descriptor instead.
 func (*DeleteQueueRequest) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{12}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DeleteQueueRequest) GetQueue() string {
@@ -727,7 +947,7 @@ type DeleteQueueResponse struct {
 
 func (x *DeleteQueueResponse) Reset() {
 	*x = DeleteQueueResponse{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[13]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -739,7 +959,7 @@ func (x *DeleteQueueResponse) String() string {
 func (*DeleteQueueResponse) ProtoMessage() {}
 
 func (x *DeleteQueueResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[13]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -752,7 +972,7 @@ func (x *DeleteQueueResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteQueueResponse.ProtoReflect.Descriptor instead.
 func (*DeleteQueueResponse) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{13}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{15}
 }
 
 // GetQueueRequest names the queue.
@@ -766,7 +986,7 @@ type GetQueueRequest struct {
 
 func (x *GetQueueRequest) Reset() {
 	*x = GetQueueRequest{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[14]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -778,7 +998,7 @@ func (x *GetQueueRequest) String() string {
 func (*GetQueueRequest) ProtoMessage() {}
 
 func (x *GetQueueRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[14]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -791,7 +1011,7 @@ func (x *GetQueueRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetQueueRequest.ProtoReflect.Descriptor instead.
 func (*GetQueueRequest) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{14}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetQueueRequest) GetQueue() string {
@@ -812,7 +1032,7 @@ type GetQueueResponse struct {
 
 func (x *GetQueueResponse) Reset() {
 	*x = GetQueueResponse{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[15]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -824,7 +1044,7 @@ func (x *GetQueueResponse) String() string {
 func (*GetQueueResponse) ProtoMessage() {}
 
 func (x *GetQueueResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[15]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -837,7 +1057,7 @@ func (x *GetQueueResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetQueueResponse.ProtoReflect.Descriptor instead.
 func (*GetQueueResponse) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{15}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetQueueResponse) GetQueue() *Queue {
@@ -860,7 +1080,7 @@ type ListQueuesRequest struct {
 
 func (x *ListQueuesRequest) Reset() {
 	*x = ListQueuesRequest{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[16]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -872,7 +1092,7 @@ func (x *ListQueuesRequest) String() string {
 func (*ListQueuesRequest) ProtoMessage() {}
 
 func (x *ListQueuesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[16]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -885,7 +1105,7 @@ func (x *ListQueuesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQueuesRequest.ProtoReflect.Descriptor instead.
 func (*ListQueuesRequest) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{16}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListQueuesRequest) GetNamespace() string {
@@ -915,7 +1135,7 @@ type ListQueuesResponse struct {
 
 func (x *ListQueuesResponse) Reset() {
 	*x = ListQueuesResponse{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[17]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -927,7 +1147,7 @@ func (x *ListQueuesResponse) String() string {
 func (*ListQueuesResponse) ProtoMessage() {}
 
 func (x *ListQueuesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[17]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -940,7 +1160,7 @@ func (x *ListQueuesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQueuesResponse.ProtoReflect.Descriptor instead.
 func (*ListQueuesResponse) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{17}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListQueuesResponse) GetQueues() []*Queue {
@@ -968,7 +1188,7 @@ type ListPartitionsRequest struct {
 
 func (x *ListPartitionsRequest) Reset() {
 	*x = ListPartitionsRequest{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[18]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -980,7 +1200,7 @@ func (x *ListPartitionsRequest) String() string {
 func (*ListPartitionsRequest) ProtoMessage() {}
 
 func (x *ListPartitionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[18]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -993,7 +1213,7 @@ func (x *ListPartitionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPartitionsRequest.ProtoReflect.Descriptor instead.
 func (*ListPartitionsRequest) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{18}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListPartitionsRequest) GetQueue() string {
@@ -1016,7 +1236,7 @@ type ListPartitionsResponse struct {
 
 func (x *ListPartitionsResponse) Reset() {
 	*x = ListPartitionsResponse{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[19]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1028,7 +1248,7 @@ func (x *ListPartitionsResponse) String() string {
 func (*ListPartitionsResponse) ProtoMessage() {}
 
 func (x *ListPartitionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[19]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1041,7 +1261,7 @@ func (x *ListPartitionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPartitionsResponse.ProtoReflect.Descriptor instead.
 func (*ListPartitionsResponse) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{19}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListPartitionsResponse) GetQueue() string {
@@ -1071,7 +1291,7 @@ type ListGroupsRequest struct {
 
 func (x *ListGroupsRequest) Reset() {
 	*x = ListGroupsRequest{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[20]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1083,7 +1303,7 @@ func (x *ListGroupsRequest) String() string {
 func (*ListGroupsRequest) ProtoMessage() {}
 
 func (x *ListGroupsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[20]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1096,7 +1316,7 @@ func (x *ListGroupsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGroupsRequest.ProtoReflect.Descriptor instead.
 func (*ListGroupsRequest) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{20}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListGroupsRequest) GetQueue() string {
@@ -1128,7 +1348,7 @@ type ListGroupsResponse struct {
 
 func (x *ListGroupsResponse) Reset() {
 	*x = ListGroupsResponse{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[21]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1140,7 +1360,7 @@ func (x *ListGroupsResponse) String() string {
 func (*ListGroupsResponse) ProtoMessage() {}
 
 func (x *ListGroupsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[21]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1153,7 +1373,7 @@ func (x *ListGroupsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGroupsResponse.ProtoReflect.Descriptor instead.
 func (*ListGroupsResponse) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{21}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListGroupsResponse) GetQueue() string {
@@ -1192,7 +1412,7 @@ type SeekGroupRequest struct {
 
 func (x *SeekGroupRequest) Reset() {
 	*x = SeekGroupRequest{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[22]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1204,7 +1424,7 @@ func (x *SeekGroupRequest) String() string {
 func (*SeekGroupRequest) ProtoMessage() {}
 
 func (x *SeekGroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[22]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1217,7 +1437,7 @@ func (x *SeekGroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeekGroupRequest.ProtoReflect.Descriptor instead.
 func (*SeekGroupRequest) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{22}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SeekGroupRequest) GetQueue() string {
@@ -1250,7 +1470,7 @@ type SeekGroupResponse struct {
 
 func (x *SeekGroupResponse) Reset() {
 	*x = SeekGroupResponse{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[23]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1262,7 +1482,7 @@ func (x *SeekGroupResponse) String() string {
 func (*SeekGroupResponse) ProtoMessage() {}
 
 func (x *SeekGroupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[23]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1275,7 +1495,7 @@ func (x *SeekGroupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeekGroupResponse.ProtoReflect.Descriptor instead.
 func (*SeekGroupResponse) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{23}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{25}
 }
 
 // DeleteGroupRequest names the group.
@@ -1291,7 +1511,7 @@ type DeleteGroupRequest struct {
 
 func (x *DeleteGroupRequest) Reset() {
 	*x = DeleteGroupRequest{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[24]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1303,7 +1523,7 @@ func (x *DeleteGroupRequest) String() string {
 func (*DeleteGroupRequest) ProtoMessage() {}
 
 func (x *DeleteGroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[24]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1316,7 +1536,7 @@ func (x *DeleteGroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteGroupRequest.ProtoReflect.Descriptor instead.
 func (*DeleteGroupRequest) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{24}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DeleteGroupRequest) GetQueue() string {
@@ -1342,7 +1562,7 @@ type DeleteGroupResponse struct {
 
 func (x *DeleteGroupResponse) Reset() {
 	*x = DeleteGroupResponse{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[25]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1354,7 +1574,7 @@ func (x *DeleteGroupResponse) String() string {
 func (*DeleteGroupResponse) ProtoMessage() {}
 
 func (x *DeleteGroupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[25]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1367,7 +1587,495 @@ func (x *DeleteGroupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteGroupResponse.ProtoReflect.Descriptor instead.
 func (*DeleteGroupResponse) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{25}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{27}
+}
+
+// GroupConfig is the settings of a group.
+type GroupConfig struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How often the group is given a message; 0 stands for 16.
+	MaxDeliveries int32 `protobuf:"varint,1,opt,name=max_deliveries,json=maxDeliveries,proto3" json:"max_deliveries,omitempty"`
+	// How many milliseconds a message waits after each delivery, after later ones
+	// the last; none stands for 0, 1000, 2000, 4000 and so on up to 300000. One 0 is
+	// no wait.
+	Backoff       []int64 `protobuf:"varint,2,rep,packed,name=backoff,proto3" json:"backoff,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupConfig) Reset() {
+	*x = GroupConfig{}
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupConfig) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupConfig) ProtoMessage() {}
+
+func (x *GroupConfig) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupConfig.ProtoReflect.Descriptor instead.
+func (*GroupConfig) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *GroupConfig) GetMaxDeliveries() int32 {
+	if x != nil {
+		return x.MaxDeliveries
+	}
+	return 0
+}
+
+func (x *GroupConfig) GetBackoff() []int64 {
+	if x != nil {
+		return x.Backoff
+	}
+	return nil
+}
+
+// ConfigureGroupRequest describes the settings.
+type ConfigureGroupRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The queue.
+	Queue string `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
+	// The group; one that the queue does not know gives 20012.
+	Group string `protobuf:"bytes,2,opt,name=group,proto3" json:"group,omitempty"`
+	// The settings.
+	Config        *GroupConfig `protobuf:"bytes,3,opt,name=config,proto3" json:"config,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfigureGroupRequest) Reset() {
+	*x = ConfigureGroupRequest{}
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfigureGroupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfigureGroupRequest) ProtoMessage() {}
+
+func (x *ConfigureGroupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfigureGroupRequest.ProtoReflect.Descriptor instead.
+func (*ConfigureGroupRequest) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ConfigureGroupRequest) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+func (x *ConfigureGroupRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *ConfigureGroupRequest) GetConfig() *GroupConfig {
+	if x != nil {
+		return x.Config
+	}
+	return nil
+}
+
+// ConfigureGroupResponse tells that they hold.
+type ConfigureGroupResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfigureGroupResponse) Reset() {
+	*x = ConfigureGroupResponse{}
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfigureGroupResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfigureGroupResponse) ProtoMessage() {}
+
+func (x *ConfigureGroupResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfigureGroupResponse.ProtoReflect.Descriptor instead.
+func (*ConfigureGroupResponse) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{30}
+}
+
+// GetGroupRequest names the group.
+type GetGroupRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The queue.
+	Queue string `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
+	// The group.
+	Group         string `protobuf:"bytes,2,opt,name=group,proto3" json:"group,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetGroupRequest) Reset() {
+	*x = GetGroupRequest{}
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetGroupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetGroupRequest) ProtoMessage() {}
+
+func (x *GetGroupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetGroupRequest.ProtoReflect.Descriptor instead.
+func (*GetGroupRequest) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *GetGroupRequest) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+func (x *GetGroupRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+// GetGroupResponse describes the group.
+type GetGroupResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its settings.
+	Config        *GroupConfig `protobuf:"bytes,1,opt,name=config,proto3" json:"config,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetGroupResponse) Reset() {
+	*x = GetGroupResponse{}
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetGroupResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetGroupResponse) ProtoMessage() {}
+
+func (x *GetGroupResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetGroupResponse.ProtoReflect.Descriptor instead.
+func (*GetGroupResponse) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *GetGroupResponse) GetConfig() *GroupConfig {
+	if x != nil {
+		return x.Config
+	}
+	return nil
+}
+
+// RedriveRequest says which dead letters go back.
+type RedriveRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The queue that they came from.
+	Queue string `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
+	// The group that they were dead for.
+	Group string `protobuf:"bytes,2,opt,name=group,proto3" json:"group,omitempty"`
+	// Message ids; none for all that match.
+	Ids []string `protobuf:"bytes,3,rep,name=ids,proto3" json:"ids,omitempty"`
+	// The filter; absent for all. Not together with ids.
+	Filter *Filter `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
+	// How many at most; 0 stands for 1000, 10000 are the most.
+	Max int32 `protobuf:"varint,5,opt,name=max,proto3" json:"max,omitempty"`
+	// Nothing is moved.
+	DryRun        bool `protobuf:"varint,6,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RedriveRequest) Reset() {
+	*x = RedriveRequest{}
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RedriveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RedriveRequest) ProtoMessage() {}
+
+func (x *RedriveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RedriveRequest.ProtoReflect.Descriptor instead.
+func (*RedriveRequest) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *RedriveRequest) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+func (x *RedriveRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *RedriveRequest) GetIds() []string {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+func (x *RedriveRequest) GetFilter() *Filter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *RedriveRequest) GetMax() int32 {
+	if x != nil {
+		return x.Max
+	}
+	return 0
+}
+
+func (x *RedriveRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+// RedriveResponse is what became of them, the oldest first; ids that are not
+// there come last.
+type RedriveResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The long name of the queue.
+	Queue string `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
+	// One for each.
+	Results       []*Redriven `protobuf:"bytes,2,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RedriveResponse) Reset() {
+	*x = RedriveResponse{}
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RedriveResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RedriveResponse) ProtoMessage() {}
+
+func (x *RedriveResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RedriveResponse.ProtoReflect.Descriptor instead.
+func (*RedriveResponse) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *RedriveResponse) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+func (x *RedriveResponse) GetResults() []*Redriven {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+// Redriven is what became of a dead letter.
+type Redriven struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The message id.
+	MessageId string `protobuf:"bytes,1,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	// Where it lies in the dead-letter queue; -1 for an id that is not there.
+	DeadOffset int64 `protobuf:"varint,2,opt,name=dead_offset,json=deadOffset,proto3" json:"dead_offset,omitempty"`
+	// The partition of the queue where it lies now; -1 for an id that is not there.
+	Partition int32 `protobuf:"varint,3,opt,name=partition,proto3" json:"partition,omitempty"`
+	// The offset; -1 after a dry run or an error.
+	Offset int64 `protobuf:"varint,4,opt,name=offset,proto3" json:"offset,omitempty"`
+	// Absent when it was moved. 20015: it is not there, or was redriven before.
+	Error         *Error `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Redriven) Reset() {
+	*x = Redriven{}
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Redriven) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Redriven) ProtoMessage() {}
+
+func (x *Redriven) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Redriven.ProtoReflect.Descriptor instead.
+func (*Redriven) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *Redriven) GetMessageId() string {
+	if x != nil {
+		return x.MessageId
+	}
+	return ""
+}
+
+func (x *Redriven) GetDeadOffset() int64 {
+	if x != nil {
+		return x.DeadOffset
+	}
+	return 0
+}
+
+func (x *Redriven) GetPartition() int32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *Redriven) GetOffset() int64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *Redriven) GetError() *Error {
+	if x != nil {
+		return x.Error
+	}
+	return nil
 }
 
 // SetFilterRequest says which messages of a queue its groups get.
@@ -1383,7 +2091,7 @@ type SetFilterRequest struct {
 
 func (x *SetFilterRequest) Reset() {
 	*x = SetFilterRequest{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[26]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1395,7 +2103,7 @@ func (x *SetFilterRequest) String() string {
 func (*SetFilterRequest) ProtoMessage() {}
 
 func (x *SetFilterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[26]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1408,7 +2116,7 @@ func (x *SetFilterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetFilterRequest.ProtoReflect.Descriptor instead.
 func (*SetFilterRequest) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{26}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *SetFilterRequest) GetQueue() string {
@@ -1434,7 +2142,7 @@ type SetFilterResponse struct {
 
 func (x *SetFilterResponse) Reset() {
 	*x = SetFilterResponse{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[27]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1446,7 +2154,7 @@ func (x *SetFilterResponse) String() string {
 func (*SetFilterResponse) ProtoMessage() {}
 
 func (x *SetFilterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[27]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1459,7 +2167,99 @@ func (x *SetFilterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetFilterResponse.ProtoReflect.Descriptor instead.
 func (*SetFilterResponse) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{27}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{37}
+}
+
+// AddPartitionsRequest says how many partitions a queue shall have.
+type AddPartitionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The queue.
+	Queue string `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
+	// In all. A queue that has that many stays as it is; fewer are refused.
+	Total         int32 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddPartitionsRequest) Reset() {
+	*x = AddPartitionsRequest{}
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddPartitionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddPartitionsRequest) ProtoMessage() {}
+
+func (x *AddPartitionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddPartitionsRequest.ProtoReflect.Descriptor instead.
+func (*AddPartitionsRequest) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *AddPartitionsRequest) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+func (x *AddPartitionsRequest) GetTotal() int32 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+// AddPartitionsResponse tells that the partitions are there.
+type AddPartitionsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddPartitionsResponse) Reset() {
+	*x = AddPartitionsResponse{}
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddPartitionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddPartitionsResponse) ProtoMessage() {}
+
+func (x *AddPartitionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddPartitionsResponse.ProtoReflect.Descriptor instead.
+func (*AddPartitionsResponse) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{39}
 }
 
 // CancelDelayedRequest names a delayed message.
@@ -1475,7 +2275,7 @@ type CancelDelayedRequest struct {
 
 func (x *CancelDelayedRequest) Reset() {
 	*x = CancelDelayedRequest{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[28]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1487,7 +2287,7 @@ func (x *CancelDelayedRequest) String() string {
 func (*CancelDelayedRequest) ProtoMessage() {}
 
 func (x *CancelDelayedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[28]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1500,7 +2300,7 @@ func (x *CancelDelayedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelDelayedRequest.ProtoReflect.Descriptor instead.
 func (*CancelDelayedRequest) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{28}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *CancelDelayedRequest) GetQueue() string {
@@ -1527,7 +2327,7 @@ type CancelDelayedResponse struct {
 
 func (x *CancelDelayedResponse) Reset() {
 	*x = CancelDelayedResponse{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[29]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1539,7 +2339,7 @@ func (x *CancelDelayedResponse) String() string {
 func (*CancelDelayedResponse) ProtoMessage() {}
 
 func (x *CancelDelayedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[29]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1552,7 +2352,7 @@ func (x *CancelDelayedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelDelayedResponse.ProtoReflect.Descriptor instead.
 func (*CancelDelayedResponse) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{29}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{41}
 }
 
 // Route has every matching message of the source copied to the target, once.
@@ -1576,7 +2376,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[30]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1588,7 +2388,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[30]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1601,7 +2401,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{30}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Route) GetName() string {
@@ -1667,7 +2467,7 @@ type Operator struct {
 
 func (x *Operator) Reset() {
 	*x = Operator{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[31]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1679,7 +2479,7 @@ func (x *Operator) String() string {
 func (*Operator) ProtoMessage() {}
 
 func (x *Operator) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[31]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1692,7 +2492,7 @@ func (x *Operator) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Operator.ProtoReflect.Descriptor instead.
 func (*Operator) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{31}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Operator) GetType() string {
@@ -1741,7 +2541,7 @@ type CreateRouteRequest struct {
 
 func (x *CreateRouteRequest) Reset() {
 	*x = CreateRouteRequest{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[32]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1753,7 +2553,7 @@ func (x *CreateRouteRequest) String() string {
 func (*CreateRouteRequest) ProtoMessage() {}
 
 func (x *CreateRouteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[32]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1766,7 +2566,7 @@ func (x *CreateRouteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRouteRequest.ProtoReflect.Descriptor instead.
 func (*CreateRouteRequest) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{32}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *CreateRouteRequest) GetRoute() *Route {
@@ -1785,7 +2585,7 @@ type CreateRouteResponse struct {
 
 func (x *CreateRouteResponse) Reset() {
 	*x = CreateRouteResponse{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[33]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1797,7 +2597,7 @@ func (x *CreateRouteResponse) String() string {
 func (*CreateRouteResponse) ProtoMessage() {}
 
 func (x *CreateRouteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[33]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1810,7 +2610,7 @@ func (x *CreateRouteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRouteResponse.ProtoReflect.Descriptor instead.
 func (*CreateRouteResponse) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{33}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{45}
 }
 
 // UpdateRouteRequest describes what the route becomes. Source and start are
@@ -1825,7 +2625,7 @@ type UpdateRouteRequest struct {
 
 func (x *UpdateRouteRequest) Reset() {
 	*x = UpdateRouteRequest{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[34]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1837,7 +2637,7 @@ func (x *UpdateRouteRequest) String() string {
 func (*UpdateRouteRequest) ProtoMessage() {}
 
 func (x *UpdateRouteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[34]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1850,7 +2650,7 @@ func (x *UpdateRouteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRouteRequest.ProtoReflect.Descriptor instead.
 func (*UpdateRouteRequest) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{34}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *UpdateRouteRequest) GetRoute() *Route {
@@ -1869,7 +2669,7 @@ type UpdateRouteResponse struct {
 
 func (x *UpdateRouteResponse) Reset() {
 	*x = UpdateRouteResponse{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[35]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1881,7 +2681,7 @@ func (x *UpdateRouteResponse) String() string {
 func (*UpdateRouteResponse) ProtoMessage() {}
 
 func (x *UpdateRouteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[35]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1894,7 +2694,7 @@ func (x *UpdateRouteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRouteResponse.ProtoReflect.Descriptor instead.
 func (*UpdateRouteResponse) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{35}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{47}
 }
 
 // DeleteRouteRequest names the route.
@@ -1908,7 +2708,7 @@ type DeleteRouteRequest struct {
 
 func (x *DeleteRouteRequest) Reset() {
 	*x = DeleteRouteRequest{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[36]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1920,7 +2720,7 @@ func (x *DeleteRouteRequest) String() string {
 func (*DeleteRouteRequest) ProtoMessage() {}
 
 func (x *DeleteRouteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[36]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1933,7 +2733,7 @@ func (x *DeleteRouteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRouteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRouteRequest) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{36}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *DeleteRouteRequest) GetName() string {
@@ -1952,7 +2752,7 @@ type DeleteRouteResponse struct {
 
 func (x *DeleteRouteResponse) Reset() {
 	*x = DeleteRouteResponse{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[37]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1964,7 +2764,7 @@ func (x *DeleteRouteResponse) String() string {
 func (*DeleteRouteResponse) ProtoMessage() {}
 
 func (x *DeleteRouteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[37]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1977,7 +2777,7 @@ func (x *DeleteRouteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRouteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteRouteResponse) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{37}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{49}
 }
 
 // ListRoutesRequest asks for a page of routes.
@@ -1991,7 +2791,7 @@ type ListRoutesRequest struct {
 
 func (x *ListRoutesRequest) Reset() {
 	*x = ListRoutesRequest{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[38]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2003,7 +2803,7 @@ func (x *ListRoutesRequest) String() string {
 func (*ListRoutesRequest) ProtoMessage() {}
 
 func (x *ListRoutesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[38]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2016,7 +2816,7 @@ func (x *ListRoutesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRoutesRequest.ProtoReflect.Descriptor instead.
 func (*ListRoutesRequest) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{38}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ListRoutesRequest) GetPage() string {
@@ -2039,7 +2839,7 @@ type ListRoutesResponse struct {
 
 func (x *ListRoutesResponse) Reset() {
 	*x = ListRoutesResponse{}
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[39]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2051,7 +2851,7 @@ func (x *ListRoutesResponse) String() string {
 func (*ListRoutesResponse) ProtoMessage() {}
 
 func (x *ListRoutesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_openmessaging_v1_resources_proto_msgTypes[39]
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2064,7 +2864,7 @@ func (x *ListRoutesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRoutesResponse.ProtoReflect.Descriptor instead.
 func (*ListRoutesResponse) Descriptor() ([]byte, []int) {
-	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{39}
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ListRoutesResponse) GetRoutes() []*Route {
@@ -2081,21 +2881,1024 @@ func (x *ListRoutesResponse) GetNextPage() string {
 	return ""
 }
 
+// ListTransactionsRequest asks for transactions.
+type ListTransactionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The queue; empty for all.
+	Queue string `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
+	// How many at the most, 1 to 1000.
+	Max           int32 `protobuf:"varint,2,opt,name=max,proto3" json:"max,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTransactionsRequest) Reset() {
+	*x = ListTransactionsRequest{}
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTransactionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTransactionsRequest) ProtoMessage() {}
+
+func (x *ListTransactionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTransactionsRequest.ProtoReflect.Descriptor instead.
+func (*ListTransactionsRequest) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *ListTransactionsRequest) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+func (x *ListTransactionsRequest) GetMax() int32 {
+	if x != nil {
+		return x.Max
+	}
+	return 0
+}
+
+// ListTransactionsResponse is transactions.
+type ListTransactionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The oldest first.
+	Transactions  []*TransactionInfo `protobuf:"bytes,1,rep,name=transactions,proto3" json:"transactions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTransactionsResponse) Reset() {
+	*x = ListTransactionsResponse{}
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTransactionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTransactionsResponse) ProtoMessage() {}
+
+func (x *ListTransactionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTransactionsResponse.ProtoReflect.Descriptor instead.
+func (*ListTransactionsResponse) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *ListTransactionsResponse) GetTransactions() []*TransactionInfo {
+	if x != nil {
+		return x.Transactions
+	}
+	return nil
+}
+
+// TransactionInfo is a transaction that has not ended.
+type TransactionInfo struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	TransactionId string `protobuf:"bytes,1,opt,name=transaction_id,json=transactionId,proto3" json:"transaction_id,omitempty"`
+	// The queue, by its long name; empty when it was deleted.
+	Queue string `protobuf:"bytes,2,opt,name=queue,proto3" json:"queue,omitempty"`
+	// The group of producers.
+	ProducerGroup string `protobuf:"bytes,3,opt,name=producer_group,json=producerGroup,proto3" json:"producer_group,omitempty"`
+	// When it was prepared.
+	Prepared int64 `protobuf:"varint,4,opt,name=prepared,proto3" json:"prepared,omitempty"`
+	// How often a producer was asked.
+	Checks int32 `protobuf:"varint,5,opt,name=checks,proto3" json:"checks,omitempty"`
+	// When one is asked next; 0 for a parked one.
+	NextCheck int64 `protobuf:"varint,6,opt,name=next_check,json=nextCheck,proto3" json:"next_check,omitempty"`
+	// It was rolled back after the last check and is kept for people.
+	Parked bool `protobuf:"varint,7,opt,name=parked,proto3" json:"parked,omitempty"`
+	// The message; empty when retention has dropped it.
+	Chunk         []byte `protobuf:"bytes,8,opt,name=chunk,proto3" json:"chunk,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransactionInfo) Reset() {
+	*x = TransactionInfo{}
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransactionInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransactionInfo) ProtoMessage() {}
+
+func (x *TransactionInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransactionInfo.ProtoReflect.Descriptor instead.
+func (*TransactionInfo) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *TransactionInfo) GetTransactionId() string {
+	if x != nil {
+		return x.TransactionId
+	}
+	return ""
+}
+
+func (x *TransactionInfo) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+func (x *TransactionInfo) GetProducerGroup() string {
+	if x != nil {
+		return x.ProducerGroup
+	}
+	return ""
+}
+
+func (x *TransactionInfo) GetPrepared() int64 {
+	if x != nil {
+		return x.Prepared
+	}
+	return 0
+}
+
+func (x *TransactionInfo) GetChecks() int32 {
+	if x != nil {
+		return x.Checks
+	}
+	return 0
+}
+
+func (x *TransactionInfo) GetNextCheck() int64 {
+	if x != nil {
+		return x.NextCheck
+	}
+	return 0
+}
+
+func (x *TransactionInfo) GetParked() bool {
+	if x != nil {
+		return x.Parked
+	}
+	return false
+}
+
+func (x *TransactionInfo) GetChunk() []byte {
+	if x != nil {
+		return x.Chunk
+	}
+	return nil
+}
+
+// GetTransactionRequest asks for a transaction.
+type GetTransactionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	TransactionId string `protobuf:"bytes,1,opt,name=transaction_id,json=transactionId,proto3" json:"transaction_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTransactionRequest) Reset() {
+	*x = GetTransactionRequest{}
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTransactionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTransactionRequest) ProtoMessage() {}
+
+func (x *GetTransactionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTransactionRequest.ProtoReflect.Descriptor instead.
+func (*GetTransactionRequest) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *GetTransactionRequest) GetTransactionId() string {
+	if x != nil {
+		return x.TransactionId
+	}
+	return ""
+}
+
+// GetTransactionResponse is a transaction.
+type GetTransactionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// It.
+	Transaction   *TransactionInfo `protobuf:"bytes,1,opt,name=transaction,proto3" json:"transaction,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTransactionResponse) Reset() {
+	*x = GetTransactionResponse{}
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTransactionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTransactionResponse) ProtoMessage() {}
+
+func (x *GetTransactionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTransactionResponse.ProtoReflect.Descriptor instead.
+func (*GetTransactionResponse) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *GetTransactionResponse) GetTransaction() *TransactionInfo {
+	if x != nil {
+		return x.Transaction
+	}
+	return nil
+}
+
+// DecideTransactionRequest ends a transaction by hand.
+type DecideTransactionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	TransactionId string `protobuf:"bytes,1,opt,name=transaction_id,json=transactionId,proto3" json:"transaction_id,omitempty"`
+	// Commit or rollback.
+	Verdict       Verdict `protobuf:"varint,2,opt,name=verdict,proto3,enum=openmessaging.v1.Verdict" json:"verdict,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DecideTransactionRequest) Reset() {
+	*x = DecideTransactionRequest{}
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DecideTransactionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DecideTransactionRequest) ProtoMessage() {}
+
+func (x *DecideTransactionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DecideTransactionRequest.ProtoReflect.Descriptor instead.
+func (*DecideTransactionRequest) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *DecideTransactionRequest) GetTransactionId() string {
+	if x != nil {
+		return x.TransactionId
+	}
+	return ""
+}
+
+func (x *DecideTransactionRequest) GetVerdict() Verdict {
+	if x != nil {
+		return x.Verdict
+	}
+	return Verdict_VERDICT_UNSPECIFIED
+}
+
+// DecideTransactionResponse says that the end is durable.
+type DecideTransactionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DecideTransactionResponse) Reset() {
+	*x = DecideTransactionResponse{}
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DecideTransactionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DecideTransactionResponse) ProtoMessage() {}
+
+func (x *DecideTransactionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DecideTransactionResponse.ProtoReflect.Descriptor instead.
+func (*DecideTransactionResponse) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{58}
+}
+
+// Counter counts messages, from 0 when the server starts.
+type Counter struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In all.
+	Total int64 `protobuf:"varint,1,opt,name=total,proto3" json:"total,omitempty"`
+	// Each second, over the last ten full seconds.
+	Rate          float64 `protobuf:"fixed64,2,opt,name=rate,proto3" json:"rate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Counter) Reset() {
+	*x = Counter{}
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Counter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Counter) ProtoMessage() {}
+
+func (x *Counter) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Counter.ProtoReflect.Descriptor instead.
+func (*Counter) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *Counter) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *Counter) GetRate() float64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+// QueueStats tells how a queue is doing.
+type QueueStats struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The long name.
+	Queue string `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
+	// How many partitions it has.
+	Partitions int32 `protobuf:"varint,2,opt,name=partitions,proto3" json:"partitions,omitempty"`
+	// Messages that are stored.
+	Depth int64 `protobuf:"varint,3,opt,name=depth,proto3" json:"depth,omitempty"`
+	// Messages that are not due yet.
+	Delayed int64 `protobuf:"varint,4,opt,name=delayed,proto3" json:"delayed,omitempty"`
+	// Transactions of prepared messages that have not ended.
+	Prepared int64 `protobuf:"varint,5,opt,name=prepared,proto3" json:"prepared,omitempty"`
+	// Messages that came to lie in the queue.
+	Published *Counter `protobuf:"bytes,6,opt,name=published,proto3" json:"published,omitempty"`
+	// The bytes of these.
+	PublishedBytes *Counter `protobuf:"bytes,7,opt,name=published_bytes,json=publishedBytes,proto3" json:"published_bytes,omitempty"`
+	// Sorted by name.
+	Groups        []*GroupStats `protobuf:"bytes,8,rep,name=groups,proto3" json:"groups,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueueStats) Reset() {
+	*x = QueueStats{}
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueueStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueueStats) ProtoMessage() {}
+
+func (x *QueueStats) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueueStats.ProtoReflect.Descriptor instead.
+func (*QueueStats) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *QueueStats) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+func (x *QueueStats) GetPartitions() int32 {
+	if x != nil {
+		return x.Partitions
+	}
+	return 0
+}
+
+func (x *QueueStats) GetDepth() int64 {
+	if x != nil {
+		return x.Depth
+	}
+	return 0
+}
+
+func (x *QueueStats) GetDelayed() int64 {
+	if x != nil {
+		return x.Delayed
+	}
+	return 0
+}
+
+func (x *QueueStats) GetPrepared() int64 {
+	if x != nil {
+		return x.Prepared
+	}
+	return 0
+}
+
+func (x *QueueStats) GetPublished() *Counter {
+	if x != nil {
+		return x.Published
+	}
+	return nil
+}
+
+func (x *QueueStats) GetPublishedBytes() *Counter {
+	if x != nil {
+		return x.PublishedBytes
+	}
+	return nil
+}
+
+func (x *QueueStats) GetGroups() []*GroupStats {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+// GroupStats tells how a group of a queue is doing.
+type GroupStats struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name.
+	Group string `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	// Receivers open now.
+	Consumers int32 `protobuf:"varint,2,opt,name=consumers,proto3" json:"consumers,omitempty"`
+	// Stored messages that are not settled, those in flight included.
+	Lag int64 `protobuf:"varint,3,opt,name=lag,proto3" json:"lag,omitempty"`
+	// For how many milliseconds the oldest of these has been stored.
+	OldestAge int64 `protobuf:"varint,4,opt,name=oldest_age,json=oldestAge,proto3" json:"oldest_age,omitempty"`
+	// Messages that consumers have and have not settled.
+	InFlight int64 `protobuf:"varint,5,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	// Messages that were given back and are not delivered before a delay is over.
+	Waiting int64 `protobuf:"varint,6,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	// Dead letters that were not redriven.
+	Dead int64 `protobuf:"varint,7,opt,name=dead,proto3" json:"dead,omitempty"`
+	// Messages that retention removed before they were settled.
+	Lost int64 `protobuf:"varint,8,opt,name=lost,proto3" json:"lost,omitempty"`
+	// Messages that expired before they were received.
+	Expired int64 `protobuf:"varint,9,opt,name=expired,proto3" json:"expired,omitempty"`
+	// Messages given to consumers, redelivered ones included.
+	Delivered *Counter `protobuf:"bytes,10,opt,name=delivered,proto3" json:"delivered,omitempty"`
+	// Those that were delivered before.
+	Redelivered *Counter `protobuf:"bytes,11,opt,name=redelivered,proto3" json:"redelivered,omitempty"`
+	// Messages settled by a delivery.
+	Acknowledged  *Counter `protobuf:"bytes,12,opt,name=acknowledged,proto3" json:"acknowledged,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupStats) Reset() {
+	*x = GroupStats{}
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupStats) ProtoMessage() {}
+
+func (x *GroupStats) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupStats.ProtoReflect.Descriptor instead.
+func (*GroupStats) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *GroupStats) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *GroupStats) GetConsumers() int32 {
+	if x != nil {
+		return x.Consumers
+	}
+	return 0
+}
+
+func (x *GroupStats) GetLag() int64 {
+	if x != nil {
+		return x.Lag
+	}
+	return 0
+}
+
+func (x *GroupStats) GetOldestAge() int64 {
+	if x != nil {
+		return x.OldestAge
+	}
+	return 0
+}
+
+func (x *GroupStats) GetInFlight() int64 {
+	if x != nil {
+		return x.InFlight
+	}
+	return 0
+}
+
+func (x *GroupStats) GetWaiting() int64 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
+func (x *GroupStats) GetDead() int64 {
+	if x != nil {
+		return x.Dead
+	}
+	return 0
+}
+
+func (x *GroupStats) GetLost() int64 {
+	if x != nil {
+		return x.Lost
+	}
+	return 0
+}
+
+func (x *GroupStats) GetExpired() int64 {
+	if x != nil {
+		return x.Expired
+	}
+	return 0
+}
+
+func (x *GroupStats) GetDelivered() *Counter {
+	if x != nil {
+		return x.Delivered
+	}
+	return nil
+}
+
+func (x *GroupStats) GetRedelivered() *Counter {
+	if x != nil {
+		return x.Redelivered
+	}
+	return nil
+}
+
+func (x *GroupStats) GetAcknowledged() *Counter {
+	if x != nil {
+		return x.Acknowledged
+	}
+	return nil
+}
+
+// GetStatsRequest says of which queues.
+type GetStatsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The namespace, when no queue is named.
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// The queues; none for all of the namespace.
+	Queues []string `protobuf:"bytes,2,rep,name=queues,proto3" json:"queues,omitempty"`
+	// The next_page of the response before; empty for the first page.
+	Page          string `protobuf:"bytes,3,opt,name=page,proto3" json:"page,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetStatsRequest) Reset() {
+	*x = GetStatsRequest{}
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetStatsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetStatsRequest) ProtoMessage() {}
+
+func (x *GetStatsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetStatsRequest.ProtoReflect.Descriptor instead.
+func (*GetStatsRequest) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *GetStatsRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *GetStatsRequest) GetQueues() []string {
+	if x != nil {
+		return x.Queues
+	}
+	return nil
+}
+
+func (x *GetStatsRequest) GetPage() string {
+	if x != nil {
+		return x.Page
+	}
+	return ""
+}
+
+// GetStatsResponse is a page of statistics.
+type GetStatsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order of the request, or sorted by name.
+	Queues []*QueueStats `protobuf:"bytes,1,rep,name=queues,proto3" json:"queues,omitempty"`
+	// What to ask for next; empty on the last page.
+	NextPage      string `protobuf:"bytes,2,opt,name=next_page,json=nextPage,proto3" json:"next_page,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetStatsResponse) Reset() {
+	*x = GetStatsResponse{}
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetStatsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetStatsResponse) ProtoMessage() {}
+
+func (x *GetStatsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetStatsResponse.ProtoReflect.Descriptor instead.
+func (*GetStatsResponse) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *GetStatsResponse) GetQueues() []*QueueStats {
+	if x != nil {
+		return x.Queues
+	}
+	return nil
+}
+
+func (x *GetStatsResponse) GetNextPage() string {
+	if x != nil {
+		return x.NextPage
+	}
+	return ""
+}
+
+// FindMessagesRequest says which messages are looked for. All conditions must
+// hold.
+type FindMessagesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The queue.
+	Queue string `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
+	// Those that are not due yet instead of those that are stored.
+	Delayed bool `protobuf:"varint,2,opt,name=delayed,proto3" json:"delayed,omitempty"`
+	// The dead letters of that group that were not redriven instead.
+	DeadFor string `protobuf:"bytes,3,opt,name=dead_for,json=deadFor,proto3" json:"dead_for,omitempty"`
+	// The message id; empty for any.
+	Id string `protobuf:"bytes,4,opt,name=id,proto3" json:"id,omitempty"`
+	// The message key; empty for any.
+	Key string `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"`
+	// Stored, or due, at or after that; milliseconds since 1970 UTC, absent for any.
+	From *int64 `protobuf:"varint,6,opt,name=from,proto3,oneof" json:"from,omitempty"`
+	// Stored, or due, before that.
+	To *int64 `protobuf:"varint,7,opt,name=to,proto3,oneof" json:"to,omitempty"`
+	// How many at most; 0 stands for 1 with an id and else 100, 1000 are the most.
+	Max int32 `protobuf:"varint,8,opt,name=max,proto3" json:"max,omitempty"`
+	// The next of the response before; empty to begin.
+	After         string `protobuf:"bytes,9,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FindMessagesRequest) Reset() {
+	*x = FindMessagesRequest{}
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FindMessagesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FindMessagesRequest) ProtoMessage() {}
+
+func (x *FindMessagesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FindMessagesRequest.ProtoReflect.Descriptor instead.
+func (*FindMessagesRequest) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *FindMessagesRequest) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+func (x *FindMessagesRequest) GetDelayed() bool {
+	if x != nil {
+		return x.Delayed
+	}
+	return false
+}
+
+func (x *FindMessagesRequest) GetDeadFor() string {
+	if x != nil {
+		return x.DeadFor
+	}
+	return ""
+}
+
+func (x *FindMessagesRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *FindMessagesRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *FindMessagesRequest) GetFrom() int64 {
+	if x != nil && x.From != nil {
+		return *x.From
+	}
+	return 0
+}
+
+func (x *FindMessagesRequest) GetTo() int64 {
+	if x != nil && x.To != nil {
+		return *x.To
+	}
+	return 0
+}
+
+func (x *FindMessagesRequest) GetMax() int32 {
+	if x != nil {
+		return x.Max
+	}
+	return 0
+}
+
+func (x *FindMessagesRequest) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+// FindMessagesResponse is what one call has found.
+type FindMessagesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The messages, without leases; base is -1 for one that is not due yet.
+	Spans []*Span `protobuf:"bytes,1,rep,name=spans,proto3" json:"spans,omitempty"`
+	// Where to go on; empty when all was looked at.
+	Next          string `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FindMessagesResponse) Reset() {
+	*x = FindMessagesResponse{}
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FindMessagesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FindMessagesResponse) ProtoMessage() {}
+
+func (x *FindMessagesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_openmessaging_v1_resources_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FindMessagesResponse.ProtoReflect.Descriptor instead.
+func (*FindMessagesResponse) Descriptor() ([]byte, []int) {
+	return file_openmessaging_v1_resources_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *FindMessagesResponse) GetSpans() []*Span {
+	if x != nil {
+		return x.Spans
+	}
+	return nil
+}
+
+func (x *FindMessagesResponse) GetNext() string {
+	if x != nil {
+		return x.Next
+	}
+	return ""
+}
+
 var File_openmessaging_v1_resources_proto protoreflect.FileDescriptor
 
 const file_openmessaging_v1_resources_proto_rawDesc = "" +
 	"\n" +
-	" openmessaging/v1/resources.proto\x12\x10openmessaging.v1\x1a openmessaging/v1/messaging.proto\"]\n" +
+	" openmessaging/v1/resources.proto\x12\x10openmessaging.v1\x1a\x1copenmessaging/v1/error.proto\x1a openmessaging/v1/messaging.proto\"\xbf\x02\n" +
 	"\x05Queue\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1e\n" +
 	"\n" +
 	"partitions\x18\x02 \x01(\x05R\n" +
 	"partitions\x12 \n" +
-	"\vdescription\x18\x03 \x01(\tR\vdescription\"Q\n" +
+	"\vdescription\x18\x03 \x01(\tR\vdescription\x12.\n" +
+	"\x13dead_letter_expired\x18\x04 \x01(\bR\x11deadLetterExpired\x12E\n" +
+	"\rdeduplication\x18\x05 \x01(\v2\x1f.openmessaging.v1.DeduplicationR\rdeduplication\x12O\n" +
+	"\x11transaction_check\x18\x06 \x01(\v2\".openmessaging.v1.TransactionCheckR\x10transactionCheck\x12\x18\n" +
+	"\aexpires\x18\a \x01(\x03R\aexpires\"7\n" +
+	"\rDeduplication\x12\x0e\n" +
+	"\x02by\x18\x01 \x01(\tR\x02by\x12\x16\n" +
+	"\x06window\x18\x02 \x01(\x03R\x06window\"Q\n" +
 	"\tPartition\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\x05R\tpartition\x12\x14\n" +
 	"\x05begin\x18\x02 \x01(\x03R\x05begin\x12\x10\n" +
-	"\x03end\x18\x03 \x01(\x03R\x03end\"\x9f\x02\n" +
+	"\x03end\x18\x03 \x01(\x03R\x03end\"\x94\x03\n" +
 	"\x05Group\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x1c\n" +
 	"\tconsumers\x18\x02 \x01(\x05R\tconsumers\x12\x10\n" +
@@ -2107,12 +3910,31 @@ const file_openmessaging_v1_resources_proto_rawDesc = "" +
 	"\n" +
 	"partitions\x18\b \x03(\v2 .openmessaging.v1.GroupPartitionR\n" +
 	"partitions\x12\x18\n" +
-	"\aexpired\x18\t \x01(\x03R\aexpired\"u\n" +
+	"\aexpired\x18\t \x01(\x03R\aexpired\x12\x1a\n" +
+	"\bstrategy\x18\n" +
+	" \x01(\tR\bstrategy\x12\x1e\n" +
+	"\n" +
+	"generation\x18\v \x01(\x03R\n" +
+	"generation\x127\n" +
+	"\amembers\x18\f \x03(\v2\x1d.openmessaging.v1.GroupMemberR\amembers\"\x90\x02\n" +
+	"\vGroupMember\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12A\n" +
+	"\x06labels\x18\x02 \x03(\v2).openmessaging.v1.GroupMember.LabelsEntryR\x06labels\x12\x1e\n" +
+	"\n" +
+	"partitions\x18\x03 \x03(\x05R\n" +
+	"partitions\x12%\n" +
+	"\x0elast_heartbeat\x18\x04 \x01(\x03R\rlastHeartbeat\x12\x12\n" +
+	"\x04user\x18\x05 \x01(\tR\x04user\x12\x18\n" +
+	"\aaddress\x18\x06 \x01(\tR\aaddress\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8b\x01\n" +
 	"\x0eGroupPartition\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\x05R\tpartition\x12\x16\n" +
 	"\x06cursor\x18\x02 \x01(\x03R\x06cursor\x12\x10\n" +
 	"\x03lag\x18\x03 \x01(\x03R\x03lag\x12\x1b\n" +
-	"\tin_flight\x18\x04 \x01(\x03R\binFlight\"6\n" +
+	"\tin_flight\x18\x04 \x01(\x03R\binFlight\x12\x14\n" +
+	"\x05owner\x18\x05 \x01(\tR\x05owner\"6\n" +
 	"\x16CreateNamespaceRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\"\x19\n" +
 	"\x17CreateNamespaceResponse\"6\n" +
@@ -2162,11 +3984,46 @@ const file_openmessaging_v1_resources_proto_rawDesc = "" +
 	"\x12DeleteGroupRequest\x12\x14\n" +
 	"\x05queue\x18\x01 \x01(\tR\x05queue\x12\x14\n" +
 	"\x05group\x18\x02 \x01(\tR\x05group\"\x15\n" +
-	"\x13DeleteGroupResponse\"Z\n" +
+	"\x13DeleteGroupResponse\"N\n" +
+	"\vGroupConfig\x12%\n" +
+	"\x0emax_deliveries\x18\x01 \x01(\x05R\rmaxDeliveries\x12\x18\n" +
+	"\abackoff\x18\x02 \x03(\x03R\abackoff\"z\n" +
+	"\x15ConfigureGroupRequest\x12\x14\n" +
+	"\x05queue\x18\x01 \x01(\tR\x05queue\x12\x14\n" +
+	"\x05group\x18\x02 \x01(\tR\x05group\x125\n" +
+	"\x06config\x18\x03 \x01(\v2\x1d.openmessaging.v1.GroupConfigR\x06config\"\x18\n" +
+	"\x16ConfigureGroupResponse\"=\n" +
+	"\x0fGetGroupRequest\x12\x14\n" +
+	"\x05queue\x18\x01 \x01(\tR\x05queue\x12\x14\n" +
+	"\x05group\x18\x02 \x01(\tR\x05group\"I\n" +
+	"\x10GetGroupResponse\x125\n" +
+	"\x06config\x18\x01 \x01(\v2\x1d.openmessaging.v1.GroupConfigR\x06config\"\xab\x01\n" +
+	"\x0eRedriveRequest\x12\x14\n" +
+	"\x05queue\x18\x01 \x01(\tR\x05queue\x12\x14\n" +
+	"\x05group\x18\x02 \x01(\tR\x05group\x12\x10\n" +
+	"\x03ids\x18\x03 \x03(\tR\x03ids\x120\n" +
+	"\x06filter\x18\x04 \x01(\v2\x18.openmessaging.v1.FilterR\x06filter\x12\x10\n" +
+	"\x03max\x18\x05 \x01(\x05R\x03max\x12\x17\n" +
+	"\adry_run\x18\x06 \x01(\bR\x06dryRun\"]\n" +
+	"\x0fRedriveResponse\x12\x14\n" +
+	"\x05queue\x18\x01 \x01(\tR\x05queue\x124\n" +
+	"\aresults\x18\x02 \x03(\v2\x1a.openmessaging.v1.RedrivenR\aresults\"\xaf\x01\n" +
+	"\bRedriven\x12\x1d\n" +
+	"\n" +
+	"message_id\x18\x01 \x01(\tR\tmessageId\x12\x1f\n" +
+	"\vdead_offset\x18\x02 \x01(\x03R\n" +
+	"deadOffset\x12\x1c\n" +
+	"\tpartition\x18\x03 \x01(\x05R\tpartition\x12\x16\n" +
+	"\x06offset\x18\x04 \x01(\x03R\x06offset\x12-\n" +
+	"\x05error\x18\x05 \x01(\v2\x17.openmessaging.v1.ErrorR\x05error\"Z\n" +
 	"\x10SetFilterRequest\x12\x14\n" +
 	"\x05queue\x18\x01 \x01(\tR\x05queue\x120\n" +
 	"\x06filter\x18\x02 \x01(\v2\x18.openmessaging.v1.FilterR\x06filter\"\x13\n" +
-	"\x11SetFilterResponse\"K\n" +
+	"\x11SetFilterResponse\"B\n" +
+	"\x14AddPartitionsRequest\x12\x14\n" +
+	"\x05queue\x18\x01 \x01(\tR\x05queue\x12\x14\n" +
+	"\x05total\x18\x02 \x01(\x05R\x05total\"\x17\n" +
+	"\x15AddPartitionsResponse\"K\n" +
 	"\x14CancelDelayedRequest\x12\x14\n" +
 	"\x05queue\x18\x01 \x01(\tR\x05queue\x12\x1d\n" +
 	"\n" +
@@ -2200,23 +4057,108 @@ const file_openmessaging_v1_resources_proto_rawDesc = "" +
 	"\x04page\x18\x01 \x01(\tR\x04page\"b\n" +
 	"\x12ListRoutesResponse\x12/\n" +
 	"\x06routes\x18\x01 \x03(\v2\x17.openmessaging.v1.RouteR\x06routes\x12\x1b\n" +
-	"\tnext_page\x18\x02 \x01(\tR\bnextPage2\xbf\f\n" +
+	"\tnext_page\x18\x02 \x01(\tR\bnextPage\"A\n" +
+	"\x17ListTransactionsRequest\x12\x14\n" +
+	"\x05queue\x18\x01 \x01(\tR\x05queue\x12\x10\n" +
+	"\x03max\x18\x02 \x01(\x05R\x03max\"a\n" +
+	"\x18ListTransactionsResponse\x12E\n" +
+	"\ftransactions\x18\x01 \x03(\v2!.openmessaging.v1.TransactionInfoR\ftransactions\"\xf6\x01\n" +
+	"\x0fTransactionInfo\x12%\n" +
+	"\x0etransaction_id\x18\x01 \x01(\tR\rtransactionId\x12\x14\n" +
+	"\x05queue\x18\x02 \x01(\tR\x05queue\x12%\n" +
+	"\x0eproducer_group\x18\x03 \x01(\tR\rproducerGroup\x12\x1a\n" +
+	"\bprepared\x18\x04 \x01(\x03R\bprepared\x12\x16\n" +
+	"\x06checks\x18\x05 \x01(\x05R\x06checks\x12\x1d\n" +
+	"\n" +
+	"next_check\x18\x06 \x01(\x03R\tnextCheck\x12\x16\n" +
+	"\x06parked\x18\a \x01(\bR\x06parked\x12\x14\n" +
+	"\x05chunk\x18\b \x01(\fR\x05chunk\">\n" +
+	"\x15GetTransactionRequest\x12%\n" +
+	"\x0etransaction_id\x18\x01 \x01(\tR\rtransactionId\"]\n" +
+	"\x16GetTransactionResponse\x12C\n" +
+	"\vtransaction\x18\x01 \x01(\v2!.openmessaging.v1.TransactionInfoR\vtransaction\"v\n" +
+	"\x18DecideTransactionRequest\x12%\n" +
+	"\x0etransaction_id\x18\x01 \x01(\tR\rtransactionId\x123\n" +
+	"\averdict\x18\x02 \x01(\x0e2\x19.openmessaging.v1.VerdictR\averdict\"\x1b\n" +
+	"\x19DecideTransactionResponse\"3\n" +
+	"\aCounter\x12\x14\n" +
+	"\x05total\x18\x01 \x01(\x03R\x05total\x12\x12\n" +
+	"\x04rate\x18\x02 \x01(\x01R\x04rate\"\xc1\x02\n" +
+	"\n" +
+	"QueueStats\x12\x14\n" +
+	"\x05queue\x18\x01 \x01(\tR\x05queue\x12\x1e\n" +
+	"\n" +
+	"partitions\x18\x02 \x01(\x05R\n" +
+	"partitions\x12\x14\n" +
+	"\x05depth\x18\x03 \x01(\x03R\x05depth\x12\x18\n" +
+	"\adelayed\x18\x04 \x01(\x03R\adelayed\x12\x1a\n" +
+	"\bprepared\x18\x05 \x01(\x03R\bprepared\x127\n" +
+	"\tpublished\x18\x06 \x01(\v2\x19.openmessaging.v1.CounterR\tpublished\x12B\n" +
+	"\x0fpublished_bytes\x18\a \x01(\v2\x19.openmessaging.v1.CounterR\x0epublishedBytes\x124\n" +
+	"\x06groups\x18\b \x03(\v2\x1c.openmessaging.v1.GroupStatsR\x06groups\"\x9f\x03\n" +
+	"\n" +
+	"GroupStats\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\x12\x1c\n" +
+	"\tconsumers\x18\x02 \x01(\x05R\tconsumers\x12\x10\n" +
+	"\x03lag\x18\x03 \x01(\x03R\x03lag\x12\x1d\n" +
+	"\n" +
+	"oldest_age\x18\x04 \x01(\x03R\toldestAge\x12\x1b\n" +
+	"\tin_flight\x18\x05 \x01(\x03R\binFlight\x12\x18\n" +
+	"\awaiting\x18\x06 \x01(\x03R\awaiting\x12\x12\n" +
+	"\x04dead\x18\a \x01(\x03R\x04dead\x12\x12\n" +
+	"\x04lost\x18\b \x01(\x03R\x04lost\x12\x18\n" +
+	"\aexpired\x18\t \x01(\x03R\aexpired\x127\n" +
+	"\tdelivered\x18\n" +
+	" \x01(\v2\x19.openmessaging.v1.CounterR\tdelivered\x12;\n" +
+	"\vredelivered\x18\v \x01(\v2\x19.openmessaging.v1.CounterR\vredelivered\x12=\n" +
+	"\facknowledged\x18\f \x01(\v2\x19.openmessaging.v1.CounterR\facknowledged\"[\n" +
+	"\x0fGetStatsRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x16\n" +
+	"\x06queues\x18\x02 \x03(\tR\x06queues\x12\x12\n" +
+	"\x04page\x18\x03 \x01(\tR\x04page\"e\n" +
+	"\x10GetStatsResponse\x124\n" +
+	"\x06queues\x18\x01 \x03(\v2\x1c.openmessaging.v1.QueueStatsR\x06queues\x12\x1b\n" +
+	"\tnext_page\x18\x02 \x01(\tR\bnextPage\"\xe8\x01\n" +
+	"\x13FindMessagesRequest\x12\x14\n" +
+	"\x05queue\x18\x01 \x01(\tR\x05queue\x12\x18\n" +
+	"\adelayed\x18\x02 \x01(\bR\adelayed\x12\x19\n" +
+	"\bdead_for\x18\x03 \x01(\tR\adeadFor\x12\x0e\n" +
+	"\x02id\x18\x04 \x01(\tR\x02id\x12\x10\n" +
+	"\x03key\x18\x05 \x01(\tR\x03key\x12\x17\n" +
+	"\x04from\x18\x06 \x01(\x03H\x00R\x04from\x88\x01\x01\x12\x13\n" +
+	"\x02to\x18\a \x01(\x03H\x01R\x02to\x88\x01\x01\x12\x10\n" +
+	"\x03max\x18\b \x01(\x05R\x03max\x12\x14\n" +
+	"\x05after\x18\t \x01(\tR\x05afterB\a\n" +
+	"\x05_fromB\x05\n" +
+	"\x03_to\"X\n" +
+	"\x14FindMessagesResponse\x12,\n" +
+	"\x05spans\x18\x01 \x03(\v2\x16.openmessaging.v1.SpanR\x05spans\x12\x12\n" +
+	"\x04next\x18\x02 \x01(\tR\x04next2\x99\x13\n" +
 	"\x0fResourceService\x12f\n" +
 	"\x0fCreateNamespace\x12(.openmessaging.v1.CreateNamespaceRequest\x1a).openmessaging.v1.CreateNamespaceResponse\x12f\n" +
 	"\x0fDeleteNamespace\x12(.openmessaging.v1.DeleteNamespaceRequest\x1a).openmessaging.v1.DeleteNamespaceResponse\x12c\n" +
 	"\x0eListNamespaces\x12'.openmessaging.v1.ListNamespacesRequest\x1a(.openmessaging.v1.ListNamespacesResponse\x12Z\n" +
 	"\vCreateQueue\x12$.openmessaging.v1.CreateQueueRequest\x1a%.openmessaging.v1.CreateQueueResponse\x12Z\n" +
-	"\vDeleteQueue\x12$.openmessaging.v1.DeleteQueueRequest\x1a%.openmessaging.v1.DeleteQueueResponse\x12Q\n" +
+	"\vDeleteQueue\x12$.openmessaging.v1.DeleteQueueRequest\x1a%.openmessaging.v1.DeleteQueueResponse\x12`\n" +
+	"\rAddPartitions\x12&.openmessaging.v1.AddPartitionsRequest\x1a'.openmessaging.v1.AddPartitionsResponse\x12Q\n" +
 	"\bGetQueue\x12!.openmessaging.v1.GetQueueRequest\x1a\".openmessaging.v1.GetQueueResponse\x12W\n" +
 	"\n" +
 	"ListQueues\x12#.openmessaging.v1.ListQueuesRequest\x1a$.openmessaging.v1.ListQueuesResponse\x12c\n" +
 	"\x0eListPartitions\x12'.openmessaging.v1.ListPartitionsRequest\x1a(.openmessaging.v1.ListPartitionsResponse\x12W\n" +
 	"\n" +
-	"ListGroups\x12#.openmessaging.v1.ListGroupsRequest\x1a$.openmessaging.v1.ListGroupsResponse\x12T\n" +
+	"ListGroups\x12#.openmessaging.v1.ListGroupsRequest\x1a$.openmessaging.v1.ListGroupsResponse\x12Q\n" +
+	"\bGetStats\x12!.openmessaging.v1.GetStatsRequest\x1a\".openmessaging.v1.GetStatsResponse\x12]\n" +
+	"\fFindMessages\x12%.openmessaging.v1.FindMessagesRequest\x1a&.openmessaging.v1.FindMessagesResponse\x12T\n" +
 	"\tSeekGroup\x12\".openmessaging.v1.SeekGroupRequest\x1a#.openmessaging.v1.SeekGroupResponse\x12Z\n" +
-	"\vDeleteGroup\x12$.openmessaging.v1.DeleteGroupRequest\x1a%.openmessaging.v1.DeleteGroupResponse\x12T\n" +
+	"\vDeleteGroup\x12$.openmessaging.v1.DeleteGroupRequest\x1a%.openmessaging.v1.DeleteGroupResponse\x12c\n" +
+	"\x0eConfigureGroup\x12'.openmessaging.v1.ConfigureGroupRequest\x1a(.openmessaging.v1.ConfigureGroupResponse\x12Q\n" +
+	"\bGetGroup\x12!.openmessaging.v1.GetGroupRequest\x1a\".openmessaging.v1.GetGroupResponse\x12N\n" +
+	"\aRedrive\x12 .openmessaging.v1.RedriveRequest\x1a!.openmessaging.v1.RedriveResponse\x12T\n" +
 	"\tSetFilter\x12\".openmessaging.v1.SetFilterRequest\x1a#.openmessaging.v1.SetFilterResponse\x12`\n" +
-	"\rCancelDelayed\x12&.openmessaging.v1.CancelDelayedRequest\x1a'.openmessaging.v1.CancelDelayedResponse\x12Z\n" +
+	"\rCancelDelayed\x12&.openmessaging.v1.CancelDelayedRequest\x1a'.openmessaging.v1.CancelDelayedResponse\x12i\n" +
+	"\x10ListTransactions\x12).openmessaging.v1.ListTransactionsRequest\x1a*.openmessaging.v1.ListTransactionsResponse\x12c\n" +
+	"\x0eGetTransaction\x12'.openmessaging.v1.GetTransactionRequest\x1a(.openmessaging.v1.GetTransactionResponse\x12l\n" +
+	"\x11DecideTransaction\x12*.openmessaging.v1.DecideTransactionRequest\x1a+.openmessaging.v1.DecideTransactionResponse\x12Z\n" +
 	"\vCreateRoute\x12$.openmessaging.v1.CreateRouteRequest\x1a%.openmessaging.v1.CreateRouteResponse\x12Z\n" +
 	"\vUpdateRoute\x12$.openmessaging.v1.UpdateRouteRequest\x1a%.openmessaging.v1.UpdateRouteResponse\x12Z\n" +
 	"\vDeleteRoute\x12$.openmessaging.v1.DeleteRouteRequest\x1a%.openmessaging.v1.DeleteRouteResponse\x12W\n" +
@@ -2235,102 +4177,171 @@ func file_openmessaging_v1_resources_proto_rawDescGZIP() []byte {
 	return file_openmessaging_v1_resources_proto_rawDescData
 }
 
-var file_openmessaging_v1_resources_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_openmessaging_v1_resources_proto_msgTypes = make([]protoimpl.MessageInfo, 67)
 var file_openmessaging_v1_resources_proto_goTypes = []any{
-	(*Queue)(nil),                   // 0: openmessaging.v1.Queue
-	(*Partition)(nil),               // 1: openmessaging.v1.Partition
-	(*Group)(nil),                   // 2: openmessaging.v1.Group
-	(*GroupPartition)(nil),          // 3: openmessaging.v1.GroupPartition
-	(*CreateNamespaceRequest)(nil),  // 4: openmessaging.v1.CreateNamespaceRequest
-	(*CreateNamespaceResponse)(nil), // 5: openmessaging.v1.CreateNamespaceResponse
-	(*DeleteNamespaceRequest)(nil),  // 6: openmessaging.v1.DeleteNamespaceRequest
-	(*DeleteNamespaceResponse)(nil), // 7: openmessaging.v1.DeleteNamespaceResponse
-	(*ListNamespacesRequest)(nil),   // 8: openmessaging.v1.ListNamespacesRequest
-	(*ListNamespacesResponse)(nil),  // 9: openmessaging.v1.ListNamespacesResponse
-	(*CreateQueueRequest)(nil),      // 10: openmessaging.v1.CreateQueueRequest
-	(*CreateQueueResponse)(nil),     // 11: openmessaging.v1.CreateQueueResponse
-	(*DeleteQueueRequest)(nil),      // 12: openmessaging.v1.DeleteQueueRequest
-	(*DeleteQueueResponse)(nil),     // 13: openmessaging.v1.DeleteQueueResponse
-	(*GetQueueRequest)(nil),         // 14: openmessaging.v1.GetQueueRequest
-	(*GetQueueResponse)(nil),        // 15: openmessaging.v1.GetQueueResponse
-	(*ListQueuesRequest)(nil),       // 16: openmessaging.v1.ListQueuesRequest
-	(*ListQueuesResponse)(nil),      // 17: openmessaging.v1.ListQueuesResponse
-	(*ListPartitionsRequest)(nil),   // 18: openmessaging.v1.ListPartitionsRequest
-	(*ListPartitionsResponse)(nil),  // 19: openmessaging.v1.ListPartitionsResponse
-	(*ListGroupsRequest)(nil),       // 20: openmessaging.v1.ListGroupsRequest
-	(*ListGroupsResponse)(nil),      // 21: openmessaging.v1.ListGroupsResponse
-	(*SeekGroupRequest)(nil),        // 22: openmessaging.v1.SeekGroupRequest
-	(*SeekGroupResponse)(nil),       // 23: openmessaging.v1.SeekGroupResponse
-	(*DeleteGroupRequest)(nil),      // 24: openmessaging.v1.DeleteGroupRequest
-	(*DeleteGroupResponse)(nil),     // 25: openmessaging.v1.DeleteGroupResponse
-	(*SetFilterRequest)(nil),        // 26: openmessaging.v1.SetFilterRequest
-	(*SetFilterResponse)(nil),       // 27: openmessaging.v1.SetFilterResponse
-	(*CancelDelayedRequest)(nil),    // 28: openmessaging.v1.CancelDelayedRequest
-	(*CancelDelayedResponse)(nil),   // 29: openmessaging.v1.CancelDelayedResponse
-	(*Route)(nil),                   // 30: openmessaging.v1.Route
-	(*Operator)(nil),                // 31: openmessaging.v1.Operator
-	(*CreateRouteRequest)(nil),      // 32: openmessaging.v1.CreateRouteRequest
-	(*CreateRouteResponse)(nil),     // 33: openmessaging.v1.CreateRouteResponse
-	(*UpdateRouteRequest)(nil),      // 34: openmessaging.v1.UpdateRouteRequest
-	(*UpdateRouteResponse)(nil),     // 35: openmessaging.v1.UpdateRouteResponse
-	(*DeleteRouteRequest)(nil),      // 36: openmessaging.v1.DeleteRouteRequest
-	(*DeleteRouteResponse)(nil),     // 37: openmessaging.v1.DeleteRouteResponse
-	(*ListRoutesRequest)(nil),       // 38: openmessaging.v1.ListRoutesRequest
-	(*ListRoutesResponse)(nil),      // 39: openmessaging.v1.ListRoutesResponse
-	(*Filter)(nil),                  // 40: openmessaging.v1.Filter
+	(*Queue)(nil),                     // 0: openmessaging.v1.Queue
+	(*Deduplication)(nil),             // 1: openmessaging.v1.Deduplication
+	(*Partition)(nil),                 // 2: openmessaging.v1.Partition
+	(*Group)(nil),                     // 3: openmessaging.v1.Group
+	(*GroupMember)(nil),               // 4: openmessaging.v1.GroupMember
+	(*GroupPartition)(nil),            // 5: openmessaging.v1.GroupPartition
+	(*CreateNamespaceRequest)(nil),    // 6: openmessaging.v1.CreateNamespaceRequest
+	(*CreateNamespaceResponse)(nil),   // 7: openmessaging.v1.CreateNamespaceResponse
+	(*DeleteNamespaceRequest)(nil),    // 8: openmessaging.v1.DeleteNamespaceRequest
+	(*DeleteNamespaceResponse)(nil),   // 9: openmessaging.v1.DeleteNamespaceResponse
+	(*ListNamespacesRequest)(nil),     // 10: openmessaging.v1.ListNamespacesRequest
+	(*ListNamespacesResponse)(nil),    // 11: openmessaging.v1.ListNamespacesResponse
+	(*CreateQueueRequest)(nil),        // 12: openmessaging.v1.CreateQueueRequest
+	(*CreateQueueResponse)(nil),       // 13: openmessaging.v1.CreateQueueResponse
+	(*DeleteQueueRequest)(nil),        // 14: openmessaging.v1.DeleteQueueRequest
+	(*DeleteQueueResponse)(nil),       // 15: openmessaging.v1.DeleteQueueResponse
+	(*GetQueueRequest)(nil),           // 16: openmessaging.v1.GetQueueRequest
+	(*GetQueueResponse)(nil),          // 17: openmessaging.v1.GetQueueResponse
+	(*ListQueuesRequest)(nil),         // 18: openmessaging.v1.ListQueuesRequest
+	(*ListQueuesResponse)(nil),        // 19: openmessaging.v1.ListQueuesResponse
+	(*ListPartitionsRequest)(nil),     // 20: openmessaging.v1.ListPartitionsRequest
+	(*ListPartitionsResponse)(nil),    // 21: openmessaging.v1.ListPartitionsResponse
+	(*ListGroupsRequest)(nil),         // 22: openmessaging.v1.ListGroupsRequest
+	(*ListGroupsResponse)(nil),        // 23: openmessaging.v1.ListGroupsResponse
+	(*SeekGroupRequest)(nil),          // 24: openmessaging.v1.SeekGroupRequest
+	(*SeekGroupResponse)(nil),         // 25: openmessaging.v1.SeekGroupResponse
+	(*DeleteGroupRequest)(nil),        // 26: openmessaging.v1.DeleteGroupRequest
+	(*DeleteGroupResponse)(nil),       // 27: openmessaging.v1.DeleteGroupResponse
+	(*GroupConfig)(nil),               // 28: openmessaging.v1.GroupConfig
+	(*ConfigureGroupRequest)(nil),     // 29: openmessaging.v1.ConfigureGroupRequest
+	(*ConfigureGroupResponse)(nil),    // 30: openmessaging.v1.ConfigureGroupResponse
+	(*GetGroupRequest)(nil),           // 31: openmessaging.v1.GetGroupRequest
+	(*GetGroupResponse)(nil),          // 32: openmessaging.v1.GetGroupResponse
+	(*RedriveRequest)(nil),            // 33: openmessaging.v1.RedriveRequest
+	(*RedriveResponse)(nil),           // 34: openmessaging.v1.RedriveResponse
+	(*Redriven)(nil),                  // 35: openmessaging.v1.Redriven
+	(*SetFilterRequest)(nil),          // 36: openmessaging.v1.SetFilterRequest
+	(*SetFilterResponse)(nil),         // 37: openmessaging.v1.SetFilterResponse
+	(*AddPartitionsRequest)(nil),      // 38: openmessaging.v1.AddPartitionsRequest
+	(*AddPartitionsResponse)(nil),     // 39: openmessaging.v1.AddPartitionsResponse
+	(*CancelDelayedRequest)(nil),      // 40: openmessaging.v1.CancelDelayedRequest
+	(*CancelDelayedResponse)(nil),     // 41: openmessaging.v1.CancelDelayedResponse
+	(*Route)(nil),                     // 42: openmessaging.v1.Route
+	(*Operator)(nil),                  // 43: openmessaging.v1.Operator
+	(*CreateRouteRequest)(nil),        // 44: openmessaging.v1.CreateRouteRequest
+	(*CreateRouteResponse)(nil),       // 45: openmessaging.v1.CreateRouteResponse
+	(*UpdateRouteRequest)(nil),        // 46: openmessaging.v1.UpdateRouteRequest
+	(*UpdateRouteResponse)(nil),       // 47: openmessaging.v1.UpdateRouteResponse
+	(*DeleteRouteRequest)(nil),        // 48: openmessaging.v1.DeleteRouteRequest
+	(*DeleteRouteResponse)(nil),       // 49: openmessaging.v1.DeleteRouteResponse
+	(*ListRoutesRequest)(nil),         // 50: openmessaging.v1.ListRoutesRequest
+	(*ListRoutesResponse)(nil),        // 51: openmessaging.v1.ListRoutesResponse
+	(*ListTransactionsRequest)(nil),   // 52: openmessaging.v1.ListTransactionsRequest
+	(*ListTransactionsResponse)(nil),  // 53: openmessaging.v1.ListTransactionsResponse
+	(*TransactionInfo)(nil),           // 54: openmessaging.v1.TransactionInfo
+	(*GetTransactionRequest)(nil),     // 55: openmessaging.v1.GetTransactionRequest
+	(*GetTransactionResponse)(nil),    // 56: openmessaging.v1.GetTransactionResponse
+	(*DecideTransactionRequest)(nil),  // 57: openmessaging.v1.DecideTransactionRequest
+	(*DecideTransactionResponse)(nil), // 58: openmessaging.v1.DecideTransactionResponse
+	(*Counter)(nil),                   // 59: openmessaging.v1.Counter
+	(*QueueStats)(nil),                // 60: openmessaging.v1.QueueStats
+	(*GroupStats)(nil),                // 61: openmessaging.v1.GroupStats
+	(*GetStatsRequest)(nil),           // 62: openmessaging.v1.GetStatsRequest
+	(*GetStatsResponse)(nil),          // 63: openmessaging.v1.GetStatsResponse
+	(*FindMessagesRequest)(nil),       // 64: openmessaging.v1.FindMessagesRequest
+	(*FindMessagesResponse)(nil),      // 65: openmessaging.v1.FindMessagesResponse
+	nil,                               // 66: openmessaging.v1.GroupMember.LabelsEntry
+	(*TransactionCheck)(nil),          // 67: openmessaging.v1.TransactionCheck
+	(*Filter)(nil),                    // 68: openmessaging.v1.Filter
+	(*Error)(nil),                     // 69: openmessaging.v1.Error
+	(Verdict)(0),                      // 70: openmessaging.v1.Verdict
+	(*Span)(nil),                      // 71: openmessaging.v1.Span
 }
 var file_openmessaging_v1_resources_proto_depIdxs = []int32{
-	3,  // 0: openmessaging.v1.Group.partitions:type_name -> openmessaging.v1.GroupPartition
-	0,  // 1: openmessaging.v1.CreateQueueRequest.queue:type_name -> openmessaging.v1.Queue
-	0,  // 2: openmessaging.v1.GetQueueResponse.queue:type_name -> openmessaging.v1.Queue
-	0,  // 3: openmessaging.v1.ListQueuesResponse.queues:type_name -> openmessaging.v1.Queue
-	1,  // 4: openmessaging.v1.ListPartitionsResponse.partitions:type_name -> openmessaging.v1.Partition
-	2,  // 5: openmessaging.v1.ListGroupsResponse.groups:type_name -> openmessaging.v1.Group
-	40, // 6: openmessaging.v1.SetFilterRequest.filter:type_name -> openmessaging.v1.Filter
-	40, // 7: openmessaging.v1.Route.filter:type_name -> openmessaging.v1.Filter
-	31, // 8: openmessaging.v1.Route.operators:type_name -> openmessaging.v1.Operator
-	30, // 9: openmessaging.v1.CreateRouteRequest.route:type_name -> openmessaging.v1.Route
-	30, // 10: openmessaging.v1.UpdateRouteRequest.route:type_name -> openmessaging.v1.Route
-	30, // 11: openmessaging.v1.ListRoutesResponse.routes:type_name -> openmessaging.v1.Route
-	4,  // 12: openmessaging.v1.ResourceService.CreateNamespace:input_type -> openmessaging.v1.CreateNamespaceRequest
-	6,  // 13: openmessaging.v1.ResourceService.DeleteNamespace:input_type -> openmessaging.v1.DeleteNamespaceRequest
-	8,  // 14: openmessaging.v1.ResourceService.ListNamespaces:input_type -> openmessaging.v1.ListNamespacesRequest
-	10, // 15: openmessaging.v1.ResourceService.CreateQueue:input_type -> openmessaging.v1.CreateQueueRequest
-	12, // 16: openmessaging.v1.ResourceService.DeleteQueue:input_type -> openmessaging.v1.DeleteQueueRequest
-	14, // 17: openmessaging.v1.ResourceService.GetQueue:input_type -> openmessaging.v1.GetQueueRequest
-	16, // 18: openmessaging.v1.ResourceService.ListQueues:input_type -> openmessaging.v1.ListQueuesRequest
-	18, // 19: openmessaging.v1.ResourceService.ListPartitions:input_type -> openmessaging.v1.ListPartitionsRequest
-	20, // 20: openmessaging.v1.ResourceService.ListGroups:input_type -> openmessaging.v1.ListGroupsRequest
-	22, // 21: openmessaging.v1.ResourceService.SeekGroup:input_type -> openmessaging.v1.SeekGroupRequest
-	24, // 22: openmessaging.v1.ResourceService.DeleteGroup:input_type -> openmessaging.v1.DeleteGroupRequest
-	26, // 23: openmessaging.v1.ResourceService.SetFilter:input_type -> openmessaging.v1.SetFilterRequest
-	28, // 24: openmessaging.v1.ResourceService.CancelDelayed:input_type -> openmessaging.v1.CancelDelayedRequest
-	32, // 25: openmessaging.v1.ResourceService.CreateRoute:input_type -> openmessaging.v1.CreateRouteRequest
-	34, // 26: openmessaging.v1.ResourceService.UpdateRoute:input_type -> openmessaging.v1.UpdateRouteRequest
-	36, // 27: openmessaging.v1.ResourceService.DeleteRoute:input_type -> openmessaging.v1.DeleteRouteRequest
-	38, // 28: openmessaging.v1.ResourceService.ListRoutes:input_type -> openmessaging.v1.ListRoutesRequest
-	5,  // 29: openmessaging.v1.ResourceService.CreateNamespace:output_type -> openmessaging.v1.CreateNamespaceResponse
-	7,  // 30: openmessaging.v1.ResourceService.DeleteNamespace:output_type -> openmessaging.v1.DeleteNamespaceResponse
-	9,  // 31: openmessaging.v1.ResourceService.ListNamespaces:output_type -> openmessaging.v1.ListNamespacesResponse
-	11, // 32: openmessaging.v1.ResourceService.CreateQueue:output_type -> openmessaging.v1.CreateQueueResponse
-	13, // 33: openmessaging.v1.ResourceService.DeleteQueue:output_type -> openmessaging.v1.DeleteQueueResponse
-	15, // 34: openmessaging.v1.ResourceService.GetQueue:output_type -> openmessaging.v1.GetQueueResponse
-	17, // 35: openmessaging.v1.ResourceService.ListQueues:output_type -> openmessaging.v1.ListQueuesResponse
-	19, // 36: openmessaging.v1.ResourceService.ListPartitions:output_type -> openmessaging.v1.ListPartitionsResponse
-	21, // 37: openmessaging.v1.ResourceService.ListGroups:output_type -> openmessaging.v1.ListGroupsResponse
-	23, // 38: openmessaging.v1.ResourceService.SeekGroup:output_type -> openmessaging.v1.SeekGroupResponse
-	25, // 39: openmessaging.v1.ResourceService.DeleteGroup:output_type -> openmessaging.v1.DeleteGroupResponse
-	27, // 40: openmessaging.v1.ResourceService.SetFilter:output_type -> openmessaging.v1.SetFilterResponse
-	29, // 41: openmessaging.v1.ResourceService.CancelDelayed:output_type -> openmessaging.v1.CancelDelayedResponse
-	33, // 42: openmessaging.v1.ResourceService.CreateRoute:output_type -> openmessaging.v1.CreateRouteResponse
-	35, // 43: openmessaging.v1.ResourceService.UpdateRoute:output_type -> openmessaging.v1.UpdateRouteResponse
-	37, // 44: openmessaging.v1.ResourceService.DeleteRoute:output_type -> openmessaging.v1.DeleteRouteResponse
-	39, // 45: openmessaging.v1.ResourceService.ListRoutes:output_type -> openmessaging.v1.ListRoutesResponse
-	29, // [29:46] is the sub-list for method output_type
-	12, // [12:29] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	1,  // 0: openmessaging.v1.Queue.deduplication:type_name -> openmessaging.v1.Deduplication
+	67, // 1: openmessaging.v1.Queue.transaction_check:type_name -> openmessaging.v1.TransactionCheck
+	5,  // 2: openmessaging.v1.Group.partitions:type_name -> openmessaging.v1.GroupPartition
+	4,  // 3: openmessaging.v1.Group.members:type_name -> openmessaging.v1.GroupMember
+	66, // 4: openmessaging.v1.GroupMember.labels:type_name -> openmessaging.v1.GroupMember.LabelsEntry
+	0,  // 5: openmessaging.v1.CreateQueueRequest.queue:type_name -> openmessaging.v1.Queue
+	0,  // 6: openmessaging.v1.GetQueueResponse.queue:type_name -> openmessaging.v1.Queue
+	0,  // 7: openmessaging.v1.ListQueuesResponse.queues:type_name -> openmessaging.v1.Queue
+	2,  // 8: openmessaging.v1.ListPartitionsResponse.partitions:type_name -> openmessaging.v1.Partition
+	3,  // 9: openmessaging.v1.ListGroupsResponse.groups:type_name -> openmessaging.v1.Group
+	28, // 10: openmessaging.v1.ConfigureGroupRequest.config:type_name -> openmessaging.v1.GroupConfig
+	28, // 11: openmessaging.v1.GetGroupResponse.config:type_name -> openmessaging.v1.GroupConfig
+	68, // 12: openmessaging.v1.RedriveRequest.filter:type_name -> openmessaging.v1.Filter
+	35, // 13: openmessaging.v1.RedriveResponse.results:type_name -> openmessaging.v1.Redriven
+	69, // 14: openmessaging.v1.Redriven.error:type_name -> openmessaging.v1.Error
+	68, // 15: openmessaging.v1.SetFilterRequest.filter:type_name -> openmessaging.v1.Filter
+	68, // 16: openmessaging.v1.Route.filter:type_name -> openmessaging.v1.Filter
+	43, // 17: openmessaging.v1.Route.operators:type_name -> openmessaging.v1.Operator
+	42, // 18: openmessaging.v1.CreateRouteRequest.route:type_name -> openmessaging.v1.Route
+	42, // 19: openmessaging.v1.UpdateRouteRequest.route:type_name -> openmessaging.v1.Route
+	42, // 20: openmessaging.v1.ListRoutesResponse.routes:type_name -> openmessaging.v1.Route
+	54, // 21: openmessaging.v1.ListTransactionsResponse.transactions:type_name -> openmessaging.v1.TransactionInfo
+	54, // 22: openmessaging.v1.GetTransactionResponse.transaction:type_name -> openmessaging.v1.TransactionInfo
+	70, // 23: openmessaging.v1.DecideTransactionRequest.verdict:type_name -> openmessaging.v1.Verdict
+	59, // 24: openmessaging.v1.QueueStats.published:type_name -> openmessaging.v1.Counter
+	59, // 25: openmessaging.v1.QueueStats.published_bytes:type_name -> openmessaging.v1.Counter
+	61, // 26: openmessaging.v1.QueueStats.groups:type_name -> openmessaging.v1.GroupStats
+	59, // 27: openmessaging.v1.GroupStats.delivered:type_name -> openmessaging.v1.Counter
+	59, // 28: openmessaging.v1.GroupStats.redelivered:type_name -> openmessaging.v1.Counter
+	59, // 29: openmessaging.v1.GroupStats.acknowledged:type_name -> openmessaging.v1.Counter
+	60, // 30: openmessaging.v1.GetStatsResponse.queues:type_name -> openmessaging.v1.QueueStats
+	71, // 31: openmessaging.v1.FindMessagesResponse.spans:type_name -> openmessaging.v1.Span
+	6,  // 32: openmessaging.v1.ResourceService.CreateNamespace:input_type -> openmessaging.v1.CreateNamespaceRequest
+	8,  // 33: openmessaging.v1.ResourceService.DeleteNamespace:input_type -> openmessaging.v1.DeleteNamespaceRequest
+	10, // 34: openmessaging.v1.ResourceService.ListNamespaces:input_type -> openmessaging.v1.ListNamespacesRequest
+	12, // 35: openmessaging.v1.ResourceService.CreateQueue:input_type -> openmessaging.v1.CreateQueueRequest
+	14, // 36: openmessaging.v1.ResourceService.DeleteQueue:input_type -> openmessaging.v1.DeleteQueueRequest
+	38, // 37: openmessaging.v1.ResourceService.AddPartitions:input_type -> openmessaging.v1.AddPartitionsRequest
+	16, // 38: openmessaging.v1.ResourceService.GetQueue:input_type -> openmessaging.v1.GetQueueRequest
+	18, // 39: openmessaging.v1.ResourceService.ListQueues:input_type -> openmessaging.v1.ListQueuesRequest
+	20, // 40: openmessaging.v1.ResourceService.ListPartitions:input_type -> openmessaging.v1.ListPartitionsRequest
+	22, // 41: openmessaging.v1.ResourceService.ListGroups:input_type -> openmessaging.v1.ListGroupsRequest
+	62, // 42: openmessaging.v1.ResourceService.GetStats:input_type -> openmessaging.v1.GetStatsRequest
+	64, // 43: openmessaging.v1.ResourceService.FindMessages:input_type -> openmessaging.v1.FindMessagesRequest
+	24, // 44: openmessaging.v1.ResourceService.SeekGroup:input_type -> openmessaging.v1.SeekGroupRequest
+	26, // 45: openmessaging.v1.ResourceService.DeleteGroup:input_type -> openmessaging.v1.DeleteGroupRequest
+	29, // 46: openmessaging.v1.ResourceService.ConfigureGroup:input_type -> openmessaging.v1.ConfigureGroupRequest
+	31, // 47: openmessaging.v1.ResourceService.GetGroup:input_type -> openmessaging.v1.GetGroupRequest
+	33, // 48: openmessaging.v1.ResourceService.Redrive:input_type -> openmessaging.v1.RedriveRequest
+	36, // 49: openmessaging.v1.ResourceService.SetFilter:input_type -> openmessaging.v1.SetFilterRequest
+	40, // 50: openmessaging.v1.ResourceService.CancelDelayed:input_type -> openmessaging.v1.CancelDelayedRequest
+	52, // 51: openmessaging.v1.ResourceService.ListTransactions:input_type -> openmessaging.v1.ListTransactionsRequest
+	55, // 52: openmessaging.v1.ResourceService.GetTransaction:input_type -> openmessaging.v1.GetTransactionRequest
+	57, // 53: openmessaging.v1.ResourceService.DecideTransaction:input_type -> openmessaging.v1.DecideTransactionRequest
+	44, // 54: openmessaging.v1.ResourceService.CreateRoute:input_type -> openmessaging.v1.CreateRouteRequest
+	46, // 55: openmessaging.v1.ResourceService.UpdateRoute:input_type -> openmessaging.v1.UpdateRouteRequest
+	48, // 56: openmessaging.v1.ResourceService.DeleteRoute:input_type -> openmessaging.v1.DeleteRouteRequest
+	50, // 57: openmessaging.v1.ResourceService.ListRoutes:input_type -> openmessaging.v1.ListRoutesRequest
+	7,  // 58: openmessaging.v1.ResourceService.CreateNamespace:output_type -> openmessaging.v1.CreateNamespaceResponse
+	9,  // 59: openmessaging.v1.ResourceService.DeleteNamespace:output_type -> openmessaging.v1.DeleteNamespaceResponse
+	11, // 60: openmessaging.v1.ResourceService.ListNamespaces:output_type -> openmessaging.v1.ListNamespacesResponse
+	13, // 61: openmessaging.v1.ResourceService.CreateQueue:output_type -> openmessaging.v1.CreateQueueResponse
+	15, // 62: openmessaging.v1.ResourceService.DeleteQueue:output_type -> openmessaging.v1.DeleteQueueResponse
+	39, // 63: openmessaging.v1.ResourceService.AddPartitions:output_type -> openmessaging.v1.AddPartitionsResponse
+	17, // 64: openmessaging.v1.ResourceService.GetQueue:output_type -> openmessaging.v1.GetQueueResponse
+	19, // 65: openmessaging.v1.ResourceService.ListQueues:output_type -> openmessaging.v1.ListQueuesResponse
+	21, // 66: openmessaging.v1.ResourceService.ListPartitions:output_type -> openmessaging.v1.ListPartitionsResponse
+	23, // 67: openmessaging.v1.ResourceService.ListGroups:output_type -> openmessaging.v1.ListGroupsResponse
+	63, // 68: openmessaging.v1.ResourceService.GetStats:output_type -> openmessaging.v1.GetStatsResponse
+	65, // 69: openmessaging.v1.ResourceService.FindMessages:output_type -> openmessaging.v1.FindMessagesResponse
+	25, // 70: openmessaging.v1.ResourceService.SeekGroup:output_type -> openmessaging.v1.SeekGroupResponse
+	27, // 71: openmessaging.v1.ResourceService.DeleteGroup:output_type -> openmessaging.v1.DeleteGroupResponse
+	30, // 72: openmessaging.v1.ResourceService.ConfigureGroup:output_type -> openmessaging.v1.ConfigureGroupResponse
+	32, // 73: openmessaging.v1.ResourceService.GetGroup:output_type -> openmessaging.v1.GetGroupResponse
+	34, // 74: openmessaging.v1.ResourceService.Redrive:output_type -> openmessaging.v1.RedriveResponse
+	37, // 75: openmessaging.v1.ResourceService.SetFilter:output_type -> openmessaging.v1.SetFilterResponse
+	41, // 76: openmessaging.v1.ResourceService.CancelDelayed:output_type -> openmessaging.v1.CancelDelayedResponse
+	53, // 77: openmessaging.v1.ResourceService.ListTransactions:output_type -> openmessaging.v1.ListTransactionsResponse
+	56, // 78: openmessaging.v1.ResourceService.GetTransaction:output_type -> openmessaging.v1.GetTransactionResponse
+	58, // 79: openmessaging.v1.ResourceService.DecideTransaction:output_type -> openmessaging.v1.DecideTransactionResponse
+	45, // 80: openmessaging.v1.ResourceService.CreateRoute:output_type -> openmessaging.v1.CreateRouteResponse
+	47, // 81: openmessaging.v1.ResourceService.UpdateRoute:output_type -> openmessaging.v1.UpdateRouteResponse
+	49, // 82: openmessaging.v1.ResourceService.DeleteRoute:output_type -> openmessaging.v1.DeleteRouteResponse
+	51, // 83: openmessaging.v1.ResourceService.ListRoutes:output_type -> openmessaging.v1.ListRoutesResponse
+	58, // [58:84] is the sub-list for method output_type
+	32, // [32:58] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_openmessaging_v1_resources_proto_init() }
@@ -2338,14 +4349,16 @@ func file_openmessaging_v1_resources_proto_init() {
 	if File_openmessaging_v1_resources_proto != nil {
 		return
 	}
+	file_openmessaging_v1_error_proto_init()
 	file_openmessaging_v1_messaging_proto_init()
+	file_openmessaging_v1_resources_proto_msgTypes[64].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_openmessaging_v1_resources_proto_rawDesc), len(file_openmessaging_v1_resources_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   40,
+			NumMessages:   67,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,23 +19,32 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	ResourceService_CreateNamespace_FullMethodName = "/openmessaging.v1.ResourceService/CreateNamespace"
-	ResourceService_DeleteNamespace_FullMethodName = "/openmessaging.v1.ResourceService/DeleteNamespace"
-	ResourceService_ListNamespaces_FullMethodName  = "/openmessaging.v1.ResourceService/ListNamespaces"
-	ResourceService_CreateQueue_FullMethodName     = "/openmessaging.v1.ResourceService/CreateQueue"
-	ResourceService_DeleteQueue_FullMethodName     = "/openmessaging.v1.ResourceService/DeleteQueue"
-	ResourceService_GetQueue_FullMethodName        = "/openmessaging.v1.ResourceService/GetQueue"
-	ResourceService_ListQueues_FullMethodName      = "/openmessaging.v1.ResourceService/ListQueues"
-	ResourceService_ListPartitions_FullMethodName  = "/openmessaging.v1.ResourceService/ListPartitions"
-	ResourceService_ListGroups_FullMethodName      = "/openmessaging.v1.ResourceService/ListGroups"
-	ResourceService_SeekGroup_FullMethodName       = "/openmessaging.v1.ResourceService/SeekGroup"
-	ResourceService_DeleteGroup_FullMethodName     = "/openmessaging.v1.ResourceService/DeleteGroup"
-	ResourceService_SetFilter_FullMethodName       = "/openmessaging.v1.ResourceService/SetFilter"
-	ResourceService_CancelDelayed_FullMethodName   = "/openmessaging.v1.ResourceService/CancelDelayed"
-	ResourceService_CreateRoute_FullMethodName     = "/openmessaging.v1.ResourceService/CreateRoute"
-	ResourceService_UpdateRoute_FullMethodName     = "/openmessaging.v1.ResourceService/UpdateRoute"
-	ResourceService_DeleteRoute_FullMethodName     = "/openmessaging.v1.ResourceService/DeleteRoute"
-	ResourceService_ListRoutes_FullMethodName      = "/openmessaging.v1.ResourceService/ListRoutes"
+	ResourceService_CreateNamespace_FullMethodName   = "/openmessaging.v1.ResourceService/CreateNamespace"
+	ResourceService_DeleteNamespace_FullMethodName   = "/openmessaging.v1.ResourceService/DeleteNamespace"
+	ResourceService_ListNamespaces_FullMethodName    = "/openmessaging.v1.ResourceService/ListNamespaces"
+	ResourceService_CreateQueue_FullMethodName       = "/openmessaging.v1.ResourceService/CreateQueue"
+	ResourceService_DeleteQueue_FullMethodName       = "/openmessaging.v1.ResourceService/DeleteQueue"
+	ResourceService_AddPartitions_FullMethodName     = "/openmessaging.v1.ResourceService/AddPartitions"
+	ResourceService_GetQueue_FullMethodName          = "/openmessaging.v1.ResourceService/GetQueue"
+	ResourceService_ListQueues_FullMethodName        = "/openmessaging.v1.ResourceService/ListQueues"
+	ResourceService_ListPartitions_FullMethodName    = "/openmessaging.v1.ResourceService/ListPartitions"
+	ResourceService_ListGroups_FullMethodName        = "/openmessaging.v1.ResourceService/ListGroups"
+	ResourceService_GetStats_FullMethodName          = "/openmessaging.v1.ResourceService/GetStats"
+	ResourceService_FindMessages_FullMethodName      = "/openmessaging.v1.ResourceService/FindMessages"
+	ResourceService_SeekGroup_FullMethodName         = "/openmessaging.v1.ResourceService/SeekGroup"
+	ResourceService_DeleteGroup_FullMethodName       = "/openmessaging.v1.ResourceService/DeleteGroup"
+	ResourceService_ConfigureGroup_FullMethodName    = "/openmessaging.v1.ResourceService/ConfigureGroup"
+	ResourceService_GetGroup_FullMethodName          = "/openmessaging.v1.ResourceService/GetGroup"
+	ResourceService_Redrive_FullMethodName           = "/openmessaging.v1.ResourceService/Redrive"
+	ResourceService_SetFilter_FullMethodName         = "/openmessaging.v1.ResourceService/SetFilter"
+	ResourceService_CancelDelayed_FullMethodName     = "/openmessaging.v1.ResourceService/CancelDelayed"
+	ResourceService_ListTransactions_FullMethodName  = "/openmessaging.v1.ResourceService/ListTransactions"
+	ResourceService_GetTransaction_FullMethodName    = "/openmessaging.v1.ResourceService/GetTransaction"
+	ResourceService_DecideTransaction_FullMethodName = "/openmessaging.v1.ResourceService/DecideTransaction"
+	ResourceService_CreateRoute_FullMethodName       = "/openmessaging.v1.ResourceService/CreateRoute"
+	ResourceService_UpdateRoute_FullMethodName       = "/openmessaging.v1.ResourceService/UpdateRoute"
+	ResourceService_DeleteRoute_FullMethodName       = "/openmessaging.v1.ResourceService/DeleteRoute"
+	ResourceService_ListRoutes_FullMethodName        = "/openmessaging.v1.ResourceService/ListRoutes"
 )
 
 // ResourceServiceClient is the client API for ResourceService service.
@@ -55,6 +64,8 @@ type ResourceServiceClient interface {
 	CreateQueue(ctx context.Context, in *CreateQueueRequest, opts ...grpc.CallOption) (*CreateQueueResponse, error)
 	// DeleteQueue deletes a queue with its messages and groups.
 	DeleteQueue(ctx context.Context, in *DeleteQueueRequest, opts ...grpc.CallOption) (*DeleteQueueResponse, error)
+	// AddPartitions gives a queue more partitions. Order by key holds.
+	AddPartitions(ctx context.Context, in *AddPartitionsRequest, opts ...grpc.CallOption) (*AddPartitionsResponse, error)
 	// GetQueue describes a queue.
 	GetQueue(ctx context.Context, in *GetQueueRequest, opts ...grpc.CallOption) (*GetQueueResponse, error)
 	// ListQueues lists the queues of a namespace, page by page.
@@ -63,15 +74,34 @@ type ResourceServiceClient interface {
 	ListPartitions(ctx context.Context, in *ListPartitionsRequest, opts ...grpc.CallOption) (*ListPartitionsResponse, error)
 	// ListGroups lists the groups that a queue knows, page by page.
 	ListGroups(ctx context.Context, in *ListGroupsRequest, opts ...grpc.CallOption) (*ListGroupsResponse, error)
+	// GetStats tells how queues and their groups are doing, page by page.
+	GetStats(ctx context.Context, in *GetStatsRequest, opts ...grpc.CallOption) (*GetStatsResponse, error)
+	// FindMessages returns messages of a queue without a group and without any
+	// effect. One call does a bounded amount of work.
+	FindMessages(ctx context.Context, in *FindMessagesRequest, opts ...grpc.CallOption) (*FindMessagesResponse, error)
 	// SeekGroup moves a group to a position in all partitions of a queue. It makes
 	// the group when the queue does not know it; its leases end.
 	SeekGroup(ctx context.Context, in *SeekGroupRequest, opts ...grpc.CallOption) (*SeekGroupResponse, error)
 	// DeleteGroup forgets a group.
 	DeleteGroup(ctx context.Context, in *DeleteGroupRequest, opts ...grpc.CallOption) (*DeleteGroupResponse, error)
+	// ConfigureGroup sets how often a group is given a message and how long it
+	// waits in between.
+	ConfigureGroup(ctx context.Context, in *ConfigureGroupRequest, opts ...grpc.CallOption) (*ConfigureGroupResponse, error)
+	// GetGroup tells the settings of a group.
+	GetGroup(ctx context.Context, in *GetGroupRequest, opts ...grpc.CallOption) (*GetGroupResponse, error)
+	// Redrive moves dead letters of a group back to where they came from, each once.
+	Redrive(ctx context.Context, in *RedriveRequest, opts ...grpc.CallOption) (*RedriveResponse, error)
 	// SetFilter lets only matching messages reach the groups of a queue.
 	SetFilter(ctx context.Context, in *SetFilterRequest, opts ...grpc.CallOption) (*SetFilterResponse, error)
 	// CancelDelayed takes back a message that is not due yet.
 	CancelDelayed(ctx context.Context, in *CancelDelayedRequest, opts ...grpc.CallOption) (*CancelDelayedResponse, error)
+	// ListTransactions lists transactions that have not ended, the oldest first.
+	ListTransactions(ctx context.Context, in *ListTransactionsRequest, opts ...grpc.CallOption) (*ListTransactionsResponse, error)
+	// GetTransaction tells of one.
+	GetTransaction(ctx context.Context, in *GetTransactionRequest, opts ...grpc.CallOption) (*GetTransactionResponse, error)
+	// DecideTransaction commits or rolls back a transaction by hand, also one that
+	// is parked.
+	DecideTransaction(ctx context.Context, in *DecideTransactionRequest, opts ...grpc.CallOption) (*DecideTransactionResponse, error)
 	// CreateRoute has messages of one queue copied to another.
 	CreateRoute(ctx context.Context, in *CreateRouteRequest, opts ...grpc.CallOption) (*CreateRouteResponse, error)
 	// UpdateRoute changes target, filter and operators of a route.
@@ -140,6 +170,16 @@ func (c *resourceServiceClient) DeleteQueue(ctx context.Context, in *DeleteQueue
 	return out, nil
 }
 
+func (c *resourceServiceClient) AddPartitions(ctx context.Context, in *AddPartitionsRequest, opts ...grpc.CallOption) (*AddPartitionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AddPartitionsResponse)
+	err := c.cc.Invoke(ctx, ResourceService_AddPartitions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *resourceServiceClient) GetQueue(ctx context.Context, in *GetQueueRequest, opts ...grpc.CallOption) (*GetQueueResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetQueueResponse)
@@ -180,6 +220,26 @@ func (c *resourceServiceClient) ListGroups(ctx context.Context, in *ListGroupsRe
 	return out, nil
 }
 
+func (c *resourceServiceClient) GetStats(ctx context.Context, in *GetStatsRequest, opts ...grpc.CallOption) (*GetStatsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetStatsResponse)
+	err := c.cc.Invoke(ctx, ResourceService_GetStats_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *resourceServiceClient) FindMessages(ctx context.Context, in *FindMessagesRequest, opts ...grpc.CallOption) (*FindMessagesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FindMessagesResponse)
+	err := c.cc.Invoke(ctx, ResourceService_FindMessages_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *resourceServiceClient) SeekGroup(ctx context.Context, in *SeekGroupRequest, opts ...grpc.CallOption) (*SeekGroupResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(SeekGroupResponse)
@@ -200,6 +260,36 @@ func (c *resourceServiceClient) DeleteGroup(ctx context.Context, in *DeleteGroup
 	return out, nil
 }
 
+func (c *resourceServiceClient) ConfigureGroup(ctx context.Context, in *ConfigureGroupRequest, opts ...grpc.CallOption) (*ConfigureGroupResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ConfigureGroupResponse)
+	err := c.cc.Invoke(ctx, ResourceService_ConfigureGroup_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *resourceServiceClient) GetGroup(ctx context.Context, in *GetGroupRequest, opts ...grpc.CallOption) (*GetGroupResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetGroupResponse)
+	err := c.cc.Invoke(ctx, ResourceService_GetGroup_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *resourceServiceClient) Redrive(ctx context.Context, in *RedriveRequest, opts ...grpc.CallOption) (*RedriveResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RedriveResponse)
+	err := c.cc.Invoke(ctx, ResourceService_Redrive_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *resourceServiceClient) SetFilter(ctx context.Context, in *SetFilterRequest, opts ...grpc.CallOption) (*SetFilterResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(SetFilterResponse)
@@ -214,6 +304,36 @@ func (c *resourceServiceClient) CancelDelayed(ctx context.Context, in *CancelDel
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CancelDelayedResponse)
 	err := c.cc.Invoke(ctx, ResourceService_CancelDelayed_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *resourceServiceClient) ListTransactions(ctx context.Context, in *ListTransactionsRequest, opts ...grpc.CallOption) (*ListTransactionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListTransactionsResponse)
+	err := c.cc.Invoke(ctx, ResourceService_ListTransactions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *resourceServiceClient) GetTransaction(ctx context.Context, in *GetTransactionRequest, opts ...grpc.CallOption) (*GetTransactionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetTransactionResponse)
+	err := c.cc.Invoke(ctx, ResourceService_GetTransaction_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *resourceServiceClient) DecideTransaction(ctx context.Context, in *DecideTransactionRequest, opts ...grpc.CallOption) (*DecideTransactionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DecideTransactionResponse)
+	err := c.cc.Invoke(ctx, ResourceService_DecideTransaction_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -277,6 +397,8 @@ type ResourceServiceServer interface {
 	CreateQueue(context.Context, *CreateQueueRequest) (*CreateQueueResponse, error)
 	// DeleteQueue deletes a queue with its messages and groups.
 	DeleteQueue(context.Context, *DeleteQueueRequest) (*DeleteQueueResponse, error)
+	// AddPartitions gives a queue more partitions. Order by key holds.
+	AddPartitions(context.Context, *AddPartitionsRequest) (*AddPartitionsResponse, error)
 	// GetQueue describes a queue.
 	GetQueue(context.Context, *GetQueueRequest) (*GetQueueResponse, error)
 	// ListQueues lists the queues of a namespace, page by page.
@@ -285,15 +407,34 @@ type ResourceServiceServer interface {
 	ListPartitions(context.Context, *ListPartitionsRequest) (*ListPartitionsResponse, error)
 	// ListGroups lists the groups that a queue knows, page by page.
 	ListGroups(context.Context, *ListGroupsRequest) (*ListGroupsResponse, error)
+	// GetStats tells how queues and their groups are doing, page by page.
+	GetStats(context.Context, *GetStatsRequest) (*GetStatsResponse, error)
+	// FindMessages returns messages of a queue without a group and without any
+	// effect. One call does a bounded amount of work.
+	FindMessages(context.Context, *FindMessagesRequest) (*FindMessagesResponse, error)
 	// SeekGroup moves a group to a position in all partitions of a queue. It makes
 	// the group when the queue does not know it; its leases end.
 	SeekGroup(context.Context, *SeekGroupRequest) (*SeekGroupResponse, error)
 	// DeleteGroup forgets a group.
 	DeleteGroup(context.Context, *DeleteGroupRequest) (*DeleteGroupResponse, error)
+	// ConfigureGroup sets how often a group is given a message and how long it
+	// waits in between.
+	ConfigureGroup(context.Context, *ConfigureGroupRequest) (*ConfigureGroupResponse, error)
+	// GetGroup tells the settings of a group.
+	GetGroup(context.Context, *GetGroupRequest) (*GetGroupResponse, error)
+	// Redrive moves dead letters of a group back to where they came from, each once.
+	Redrive(context.Context, *RedriveRequest) (*RedriveResponse, error)
 	// SetFilter lets only matching messages reach the groups of a queue.
 	SetFilter(context.Context, *SetFilterRequest) (*SetFilterResponse, error)
 	// CancelDelayed takes back a message that is not due yet.
 	CancelDelayed(context.Context, *CancelDelayedRequest) (*CancelDelayedResponse, error)
+	// ListTransactions lists transactions that have not ended, the oldest first.
+	ListTransactions(context.Context, *ListTransactionsRequest) (*ListTransactionsResponse, error)
+	// GetTransaction tells of one.
+	GetTransaction(context.Context, *GetTransactionRequest) (*GetTransactionResponse, error)
+	// DecideTransaction commits or rolls back a transaction by hand, also one that
+	// is parked.
+	DecideTransaction(context.Context, *DecideTransactionRequest) (*DecideTransactionResponse, error)
 	// CreateRoute has messages of one queue copied to another.
 	CreateRoute(context.Context, *CreateRouteRequest) (*CreateRouteResponse, error)
 	// UpdateRoute changes target, filter and operators of a route.
@@ -327,6 +468,9 @@ func (UnimplementedResourceServiceServer) CreateQueue(context.Context, *CreateQu
 func (UnimplementedResourceServiceServer) DeleteQueue(context.Context, *DeleteQueueRequest) (*DeleteQueueResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteQueue not implemented")
 }
+func (UnimplementedResourceServiceServer) AddPartitions(context.Context, *AddPartitionsRequest) (*AddPartitionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AddPartitions not implemented")
+}
 func (UnimplementedResourceServiceServer) GetQueue(context.Context, *GetQueueRequest) (*GetQueueResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetQueue not implemented")
 }
@@ -339,17 +483,41 @@ func (UnimplementedResourceServiceServer) ListPartitions(context.Context, *ListP
 func (UnimplementedResourceServiceServer) ListGroups(context.Context, *ListGroupsRequest) (*ListGroupsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListGroups not implemented")
 }
+func (UnimplementedResourceServiceServer) GetStats(context.Context, *GetStatsRequest) (*GetStatsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetStats not implemented")
+}
+func (UnimplementedResourceServiceServer) FindMessages(context.Context, *FindMessagesRequest) (*FindMessagesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method FindMessages not implemented")
+}
 func (UnimplementedResourceServiceServer) SeekGroup(context.Context, *SeekGroupRequest) (*SeekGroupResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method SeekGroup not implemented")
 }
 func (UnimplementedResourceServiceServer) DeleteGroup(context.Context, *DeleteGroupRequest) (*DeleteGroupResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteGroup not implemented")
 }
+func (UnimplementedResourceServiceServer) ConfigureGroup(context.Context, *ConfigureGroupRequest) (*ConfigureGroupResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ConfigureGroup not implemented")
+}
+func (UnimplementedResourceServiceServer) GetGroup(context.Context, *GetGroupRequest) (*GetGroupResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetGroup not implemented")
+}
+func (UnimplementedResourceServiceServer) Redrive(context.Context, *RedriveRequest) (*RedriveResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Redrive not implemented")
+}
 func (UnimplementedResourceServiceServer) SetFilter(context.Context, *SetFilterRequest) (*SetFilterResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method SetFilter not implemented")
 }
 func (UnimplementedResourceServiceServer) CancelDelayed(context.Context, *CancelDelayedRequest) (*CancelDelayedResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CancelDelayed not implemented")
+}
+func (UnimplementedResourceServiceServer) ListTransactions(context.Context, *ListTransactionsRequest) (*ListTransactionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListTransactions not implemented")
+}
+func (UnimplementedResourceServiceServer) GetTransaction(context.Context, *GetTransactionRequest) (*GetTransactionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetTransaction not implemented")
+}
+func (UnimplementedResourceServiceServer) DecideTransaction(context.Context, *DecideTransactionRequest) (*DecideTransactionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DecideTransaction not implemented")
 }
 func (UnimplementedResourceServiceServer) CreateRoute(context.Context, *CreateRouteRequest) (*CreateRouteResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateRoute not implemented")
@@ -474,6 +642,24 @@ func _ResourceService_DeleteQueue_Handler(srv interface{}, ctx context.Context, 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ResourceService_AddPartitions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AddPartitionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ResourceServiceServer).AddPartitions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ResourceService_AddPartitions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ResourceServiceServer).AddPartitions(ctx, req.(*AddPartitionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ResourceService_GetQueue_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetQueueRequest)
 	if err := dec(in); err != nil {
@@ -546,6 +732,42 @@ func _ResourceService_ListGroups_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ResourceService_GetStats_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetStatsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ResourceServiceServer).GetStats(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ResourceService_GetStats_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ResourceServiceServer).GetStats(ctx, req.(*GetStatsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ResourceService_FindMessages_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FindMessagesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ResourceServiceServer).FindMessages(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ResourceService_FindMessages_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ResourceServiceServer).FindMessages(ctx, req.(*FindMessagesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ResourceService_SeekGroup_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(SeekGroupRequest)
 	if err := dec(in); err != nil {
@@ -582,6 +804,60 @@ func _ResourceService_DeleteGroup_Handler(srv interface{}, ctx context.Context, 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ResourceService_ConfigureGroup_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ConfigureGroupRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ResourceServiceServer).ConfigureGroup(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ResourceService_ConfigureGroup_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ResourceServiceServer).ConfigureGroup(ctx, req.(*ConfigureGroupRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ResourceService_GetGroup_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetGroupRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ResourceServiceServer).GetGroup(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ResourceService_GetGroup_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ResourceServiceServer).GetGroup(ctx, req.(*GetGroupRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ResourceService_Redrive_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RedriveRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ResourceServiceServer).Redrive(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ResourceService_Redrive_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ResourceServiceServer).Redrive(ctx, req.(*RedriveRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ResourceService_SetFilter_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(SetFilterRequest)
 	if err := dec(in); err != nil {
@@ -614,6 +890,60 @@ func _ResourceService_CancelDelayed_Handler(srv interface{}, ctx context.Context
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(ResourceServiceServer).CancelDelayed(ctx, req.(*CancelDelayedRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ResourceService_ListTransactions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListTransactionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ResourceServiceServer).ListTransactions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ResourceService_ListTransactions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ResourceServiceServer).ListTransactions(ctx, req.(*ListTransactionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ResourceService_GetTransaction_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetTransactionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ResourceServiceServer).GetTransaction(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ResourceService_GetTransaction_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ResourceServiceServer).GetTransaction(ctx, req.(*GetTransactionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ResourceService_DecideTransaction_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DecideTransactionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ResourceServiceServer).DecideTransaction(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ResourceService_DecideTransaction_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ResourceServiceServer).DecideTransaction(ctx, req.(*DecideTransactionRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -718,6 +1048,10 @@ var ResourceService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _ResourceService_DeleteQueue_Handler,
 		},
 		{
+			MethodName: "AddPartitions",
+			Handler:    _ResourceService_AddPartitions_Handler,
+		},
+		{
 			MethodName: "GetQueue",
 			Handler:    _ResourceService_GetQueue_Handler,
 		},
@@ -734,6 +1068,14 @@ var ResourceService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _ResourceService_ListGroups_Handler,
 		},
 		{
+			MethodName: "GetStats",
+			Handler:    _ResourceService_GetStats_Handler,
+		},
+		{
+			MethodName: "FindMessages",
+			Handler:    _ResourceService_FindMessages_Handler,
+		},
+		{
 			MethodName: "SeekGroup",
 			Handler:    _ResourceService_SeekGroup_Handler,
 		},
@@ -742,12 +1084,36 @@ var ResourceService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _ResourceService_DeleteGroup_Handler,
 		},
 		{
+			MethodName: "ConfigureGroup",
+			Handler:    _ResourceService_ConfigureGroup_Handler,
+		},
+		{
+			MethodName: "GetGroup",
+			Handler:    _ResourceService_GetGroup_Handler,
+		},
+		{
+			MethodName: "Redrive",
+			Handler:    _ResourceService_Redrive_Handler,
+		},
+		{
 			MethodName: "SetFilter",
 			Handler:    _ResourceService_SetFilter_Handler,
 		},
 		{
 			MethodName: "CancelDelayed",
 			Handler:    _ResourceService_CancelDelayed_Handler,
+		},
+		{
+			MethodName: "ListTransactions",
+			Handler:    _ResourceService_ListTransactions_Handler,
+		},
+		{
+			MethodName: "GetTransaction",
+			Handler:    _ResourceService_GetTransaction_Handler,
+		},
+		{
+			MethodName: "DecideTransaction",
+			Handler:    _ResourceService_DecideTransaction_Handler,
 		},
 		{
 			MethodName: "CreateRoute",

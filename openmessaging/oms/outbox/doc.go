@@ -25,8 +25,10 @@
 // What is committed is published at least once. A relay that dies, or loses the
 // database, between the broker's answer and the removal of the rows has its
 // successor publish them again. Every message has an
-// openmessaging.PropertyDeduplicationID that stays the same then: consumers
-// that use package inbox see each message once, with any vendor.
+// openmessaging.PropertyDeduplicationID that stays the same then: a queue with
+// openmessaging.Deduplication whose window is longer than relays may be away
+// stores it once, and consumers that use package inbox see each message once,
+// with any vendor.
 //
 // # Order
 //

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/openmessaging/openmessaging-go/impl/badger"
 	"github.com/openmessaging/openmessaging-go/internal/sqlserver"
@@ -40,6 +41,7 @@ const (
 	pathVariable   = "OUTBOX_PATH"
 	driverVariable = "OUTBOX_DRIVER"
 	dsnVariable    = "OUTBOX_DSN"
+	jobVariable    = "OUTBOX_JOB" // joined or empty
 )
 
 // TestKill kills a process that books and publishes, at each step, again and
@@ -47,11 +49,17 @@ const (
 // is lost, nothing comes twice, nothing that was not committed.
 func TestKill(t *testing.T) {
 	for _, kind := range sqlserver.Kinds {
-		t.Run(kind, func(t *testing.T) { killRounds(t, newSource(t, kind)) })
+		t.Run(kind, func(t *testing.T) { killRounds(t, newSource(t, kind), om.Deduplication{}) })
 	}
 }
 
-func killRounds(t *testing.T, s source) {
+// TestKillDeduplicated: in a queue that deduplicates nothing is there twice in
+// the first place.
+func TestKillDeduplicated(t *testing.T) {
+	killRounds(t, newSource(t, "SQLite"), om.Deduplication{Window: 24 * time.Hour})
+}
+
+func killRounds(t *testing.T, s source, once om.Deduplication) {
 	rounds := 2 * len(steps)
 	if *roundsFlag > 0 {
 		rounds = *roundsFlag
@@ -63,21 +71,11 @@ func killRounds(t *testing.T, s source) {
 	execute(t, db, "CREATE TABLE effects (name VARCHAR(100) NOT NULL)")
 	dir := t.TempDir()
 	ap := open(t, dir)
-	ok(t, ap.Resources().CreateQueue(t.Context(), om.QueueConfig{Name: "booked", Partitions: 1}))
+	ok(t, ap.Resources().CreateQueue(t.Context(), om.QueueConfig{Name: "booked", Partitions: 1, Deduplication: once}))
 	ok(t, ap.Close(t.Context()))
 	for i := range rounds {
 		step := steps[i%len(steps)]
-		// The lease of the child that was killed has ended.
-		execute(t, db, "UPDATE oms_outbox_relay SET expires_at = 0")
-		var stderr bytes.Buffer
-		child := exec.Command(os.Args[0])
-		child.Env = append(os.Environ(), stepVariable+"="+step, roundVariable+"="+strconv.Itoa(i), afterVariable+"="+strconv.Itoa(rand.IntN(6)),
-			pathVariable+"="+dir, driverVariable+"="+s.driver, dsnVariable+"="+s.dsn)
-		child.Stderr = &stderr
-		err := child.Run()
-		if child.ProcessState == nil || child.ProcessState.Exited() {
-			t.Fatalf("round %d, %s: the child was not killed: %v\n%s", i+1, step, err, stderr.Bytes())
-		}
+		s.runChild(t, db, dir, i, step, "")
 	}
 	execute(t, db, "UPDATE oms_outbox_relay SET expires_at = 0")
 	ap = open(t, dir)
@@ -91,8 +89,26 @@ func killRounds(t *testing.T, s source) {
 	equal(t, "effects", count("effects"), count("booked"))
 	equal(t, "outbox", stats(t, ob), outbox.Stats{})
 	t.Logf("%d kills; %d booked; %d messages published twice took effect once", rounds, count("booked"), passedOver)
-	if passedOver == 0 {
+	if once.Window > 0 {
+		equal(t, "messages that are there twice", passedOver, 0)
+	} else if passedOver == 0 {
 		t.Error("no kill had a message published twice: the test shows nothing")
+	}
+}
+
+// runChild runs a child until it kills itself.
+func (s source) runChild(t *testing.T, db *sql.DB, dir string, round int, step, job string) {
+	t.Helper()
+	// The lease of the child that was killed has ended.
+	execute(t, db, "UPDATE oms_outbox_relay SET expires_at = 0")
+	var stderr bytes.Buffer
+	child := exec.Command(os.Args[0])
+	child.Env = append(os.Environ(), stepVariable+"="+step, roundVariable+"="+strconv.Itoa(round), afterVariable+"="+strconv.Itoa(rand.IntN(6)),
+		pathVariable+"="+dir, driverVariable+"="+s.driver, dsnVariable+"="+s.dsn, jobVariable+"="+job)
+	child.Stderr = &stderr
+	err := child.Run()
+	if child.ProcessState == nil || child.ProcessState.Exited() {
+		t.Fatalf("round %d, %s: the child was not killed: %v\n%s", round+1, step, err, stderr.Bytes())
 	}
 }
 
@@ -149,51 +165,75 @@ func drain(t *testing.T, db *sql.DB, ob *outbox.Outbox, ap om.AccessPoint) (pass
 	}
 }
 
-func publishingChild() error {
-	step, dir := os.Getenv(stepVariable), os.Getenv(pathVariable)
-	after, err := strconv.Atoi(os.Getenv(afterVariable))
-	if err != nil {
-		return err
-	}
+// work is what a child works with.
+type work struct {
+	db     *sql.DB
+	ob     *outbox.Outbox
+	ap     om.AccessPoint
+	killer *killer
+	relay  *outbox.Relay
+	failed chan error  // of the relay
+	rest   func() bool // reports whether transform has more to do; nil until it is killed
+}
+
+// child does its job until it is killed.
+func child() error {
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)
 	defer cancel()
-	db, err := sql.Open(os.Getenv(driverVariable), os.Getenv(dsnVariable))
+	w, err := begin(ctx)
 	if err != nil {
 		return err
 	}
-	ob, err := outbox.New(ctx, db, outbox.Options{})
-	if err != nil {
-		return err
+	if os.Getenv(jobVariable) == joinedJob {
+		return w.transform(ctx)
 	}
-	ap, err := oms.Open(ctx, badger.URL(dir))
-	if err != nil {
-		return err
-	}
-	producer, err := ap.NewProducer(ctx)
-	if err != nil {
-		return err
-	}
-	k := &killer{BatchSender: producer, step: step, sent: make(chan struct{}, 1)}
-	k.left.Store(int64(after))
-	r, err := outbox.NewRelay(ob, k, outbox.RelayOptions{})
-	if err != nil {
-		return err
-	}
-	failed := make(chan error, 1)
-	go func() { failed <- r.Run(ctx) }()
 	for n := 0; ctx.Err() == nil; n++ {
-		if err := book(ctx, db, ob, k, n); err != nil {
+		if err := book(ctx, w.db, w.ob, w.killer, n); err != nil {
 			return err
 		}
-		r.Wake()
-		if n%5 == 4 { // the relay keeps up
-			select {
-			case <-k.sent:
-			case <-ctx.Done():
-			}
+		w.published(ctx, n)
+	}
+	return errors.Join(<-w.failed, ctx.Err())
+}
+
+// begin opens everything and has the relay run.
+func begin(ctx context.Context) (w *work, err error) {
+	after, err := strconv.Atoi(os.Getenv(afterVariable))
+	if err != nil {
+		return nil, err
+	}
+	w = &work{failed: make(chan error, 1)}
+	if w.db, err = sql.Open(os.Getenv(driverVariable), os.Getenv(dsnVariable)); err != nil {
+		return nil, err
+	}
+	if w.ob, err = outbox.New(ctx, w.db, outbox.Options{}); err != nil {
+		return nil, err
+	}
+	if w.ap, err = oms.Open(ctx, badger.URL(os.Getenv(pathVariable))); err != nil {
+		return nil, err
+	}
+	producer, err := w.ap.NewProducer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w.killer = &killer{BatchSender: producer, step: os.Getenv(stepVariable), sent: make(chan struct{}, 1)}
+	w.killer.left.Store(int64(after))
+	if w.relay, err = outbox.NewRelay(w.ob, w.killer, outbox.RelayOptions{}); err != nil {
+		return nil, err
+	}
+	go func() { w.failed <- w.relay.Run(ctx) }()
+	return w, nil
+}
+
+// published wakes the relay, and lets it keep up.
+func (w *work) published(ctx context.Context, n int) {
+	w.relay.Wake()
+	if n%5 == 4 {
+		select {
+		case <-w.killer.sent:
+		case <-ctx.Done():
 		}
 	}
-	return errors.Join(<-failed, ctx.Err())
 }
 
 // book books something and writes its message; every seventh is rolled back.

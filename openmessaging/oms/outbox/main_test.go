@@ -43,7 +43,7 @@ func (s suite) Run() int {
 
 func TestMain(m *testing.M) {
 	if os.Getenv(stepVariable) != "" {
-		if err := publishingChild(); err != nil {
+		if err := child(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

@@ -33,6 +33,7 @@ type Config struct {
 	Groups     int // consumer groups of each queue that never read
 	Routes     int // from each queue, each to a queue of its own
 	Keep       int // per cent of the messages that the filter lets pass
+	Keys       int // that the messages have at random; 0: none
 	Rate       int // messages a second, 0 for as many as possible
 	// Delay is that of the messages of a round trip. Those that are published
 	// get delays of Delay to twice as much.
@@ -190,15 +191,19 @@ func pace(ctx context.Context, began time.Time, i int64, rate int) (due time.Tim
 }
 
 func (s *session) messages(n int, queue string) []*om.Message {
-	ms := make([]*om.Message, n)
+	ms, values, bodies := make([]*om.Message, n), make([]om.Message, n), make([]byte, n*s.cfg.Size)
 	for i := range ms {
-		body := make([]byte, s.cfg.Size)
+		body := bodies[i*s.cfg.Size : (i+1)*s.cfg.Size : (i+1)*s.cfg.Size]
 		for k := 0; k < len(body)/2; k++ { // half random, half not
 			body[k] = byte(rand.Uint32())
 		}
-		ms[i] = om.NewMessage(queue, body)
+		values[i] = *om.NewMessage(queue, body)
+		ms[i] = &values[i]
 		if s.cfg.Delay > 0 {
 			ms[i].Ext.Delay = s.cfg.Delay + rand.N(s.cfg.Delay)
+		}
+		if s.cfg.Keys > 0 {
+			ms[i].Ext.MessageKey = fmt.Sprintf("key-%06d", rand.N(s.cfg.Keys))
 		}
 		if s.cfg.Scenario == "filter" {
 			ms[i].Properties[filterProperty] = om.Long(int64(i % 100))
