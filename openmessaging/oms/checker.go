@@ -3,7 +3,6 @@ package oms
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"runtime/debug"
 	"time"
 
@@ -56,7 +55,7 @@ func (p *producer) guarded() om.TransactionChecker {
 			return v
 		case <-grace.C:
 		}
-		slog.Warn("the checker of a transaction does not return when its context ends", "transaction", m.Ext.TransactionID)
+		p.ap.logger.Warn("the checker of a transaction does not return when its context ends", "transaction", m.Ext.TransactionID)
 		return om.TxUnknown
 	}
 }
@@ -65,7 +64,7 @@ func (p *producer) guarded() om.TransactionChecker {
 func (p *producer) verdict(ctx context.Context, m *om.Message) (verdict om.TxVerdict) {
 	defer func() {
 		if r := recover(); r != nil {
-			slog.Error("the checker of a transaction panicked; it is asked again", "transaction", m.Ext.TransactionID, "panic", r, "stack", string(debug.Stack()))
+			p.ap.logger.Error("the checker of a transaction panicked; it is asked again", "transaction", m.Ext.TransactionID, "panic", r, "stack", string(debug.Stack()))
 			verdict = om.TxUnknown
 		}
 	}()

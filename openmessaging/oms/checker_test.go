@@ -1,12 +1,16 @@
 package oms_test
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
+	"github.com/openmessaging/openmessaging-go/openmessaging/oms"
 )
 
 // TestR083_bad_checkers: a checker that panics, or does not return, does not
@@ -17,7 +21,9 @@ func TestR083_bad_checkers(t *testing.T) {
 		const most = 256
 		f := newFake("q")
 		free, running := make(chan struct{}), make(chan struct{}, 2*most)
-		p := producer(t, open(t, f), om.WithTransactionChecker(func(ctx context.Context, m *om.Message) om.TxVerdict {
+		var logged bytes.Buffer
+		ap := open(t, f, oms.WithLogger(slog.New(slog.NewTextHandler(&logged, nil))))
+		p := producer(t, ap, om.WithTransactionChecker(func(ctx context.Context, m *om.Message) om.TxVerdict {
 			switch string(m.Body) {
 			case "panics":
 				panic("the test's checker panics")
@@ -39,6 +45,9 @@ func TestR083_bad_checkers(t *testing.T) {
 		}
 		ask("good", om.TxCommit, 0)
 		ask("panics", om.TxUnknown, 0)
+		if !strings.Contains(logged.String(), "the test's checker panics") {
+			t.Errorf("the logger of the access point was told %q", logged.String())
+		}
 		ask("obeys", om.TxCommit, 10*time.Second)
 		ask("hangs", om.TxUnknown, 11*time.Second)
 		ask("good", om.TxCommit, 0)

@@ -21,6 +21,8 @@ type fake struct {
 	onReceive func(ctx context.Context, queue string, call int) error
 	onAck     func(ctx context.Context, call int) error
 	onExtend  func(ctx context.Context, call int) error
+	// onHeartbeat is what a member of an assigned group is answered.
+	onHeartbeat func(ctx context.Context, held []int32) ([]int32, error)
 	// outcome gives single messages their failure; call counts from 1.
 	outcome func(call int, m *om.Message) error
 	// attempt names messages beside the failure of outcome.
@@ -53,7 +55,7 @@ type fakeState struct {
 type fakeReceipt struct{ offset, lease int }
 
 var allCaps = om.Capabilities{
-	om.CapAdmin, om.CapDelay, om.CapDeadLetter, om.CapExpire, om.CapExtIDs, om.CapLease, om.CapNack, om.CapNested,
+	om.CapAdmin, om.CapAssigned, om.CapDelay, om.CapDeadLetter, om.CapExpire, om.CapExtIDs, om.CapLease, om.CapNack, om.CapNested,
 	om.CapPartitions, om.CapPriority, om.CapQoS1, om.CapQoS2, om.CapSeek, om.CapStream, om.CapTransacted, om.CapTransaction,
 }
 
@@ -324,6 +326,11 @@ func (r *fakeReceiver) Receive(ctx context.Context, max int) ([]spi.Received, er
 			return nil, err
 		}
 	}
+}
+
+func (r *fakeReceiver) Heartbeat(ctx context.Context, held []int32) (spi.Assignment, error) {
+	ps, err := r.f.onHeartbeat(ctx, held)
+	return spi.Assignment{Partitions: ps}, err
 }
 
 // settle applies do to the state of each receipt whose lease is the present one.

@@ -3,6 +3,7 @@ package oms
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -125,44 +126,87 @@ func (m *membership) drop(up []*tenure) {
 // follow begins with partitions that are new, and finishes with those that are
 // not the consumer's any more.
 func (m *membership) follow(a spi.Assignment) {
-	var begun []int32
+	begun := m.unknown(a.Partitions)
+	if len(begun) > 0 {
+		m.gate.close()
+	}
 	m.mu.Lock()
-	for _, p := range a.Partitions {
-		if m.tenures[p] != nil {
-			continue
-		}
+	defer m.mu.Unlock()
+	for _, p := range begun {
 		t := newTenure(p)
 		if m.tenures[p] = t; m.closing { // it goes back with the source
 			t.revoke()
-			t.tell()
-			continue
-		}
-		begun = append(begun, p)
-	}
-	var revoked []*tenure
-	for p, t := range m.tenures {
-		if !slices.Contains(a.Partitions, p) && t.revoke() {
-			revoked = append(revoked, t)
+			t.told = true
 		}
 	}
-	m.mu.Unlock()
-	if len(begun) > 0 && m.listener.Assigned != nil {
-		m.gate.close()
+	if len(begun) > 0 {
+		f := m.listener.Assigned
+		if m.closing {
+			f = nil
+		}
+		told := m.listener.call(f, m.src.queue, begun)
 		m.leaving.Go(func() {
-			defer m.gate.open()
-			m.listener.call(m.listener.Assigned, m.src.queue, begun)
+			<-told
+			m.gate.open()
 		})
 	}
-	for _, t := range revoked {
+	for p, t := range m.tenures {
+		if slices.Contains(a.Partitions, p) || !t.revoke() {
+			continue
+		}
 		m.leaving.Go(func() {
 			if t.wait(m.ctx) {
-				if t.tell() {
-					m.listener.revoked(m.src.queue, []int32{t.partition})
-				}
+				<-m.over(t)
 				m.finish(t)
 			}
 		})
 	}
+}
+
+// unknown returns those of the partitions that the consumer has not yet.
+func (m *membership) unknown(partitions []int32) (begun []int32) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range partitions {
+		if m.tenures[p] == nil {
+			begun = append(begun, p)
+		}
+	}
+	return begun
+}
+
+// over has the listener told that a tenure is over.
+func (m *membership) over(t *tenure) <-chan struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.tell(m.listener.Revoked, t)
+}
+
+// tell has f told of the tenures whose end the listener does not know. The
+// channel is closed when the listener has returned from this and all before. The
+// caller holds the lock, so that calls are in the order of what happens.
+func (m *membership) tell(f func(string, []int32), tenures ...*tenure) <-chan struct{} {
+	var ps []int32
+	for _, t := range tenures {
+		if !t.told {
+			t.told = true
+			ps = append(ps, t.partition)
+		}
+	}
+	if len(ps) == 0 {
+		f = nil
+	}
+	slices.Sort(ps)
+	return m.listener.call(f, m.src.queue, ps)
+}
+
+// tellAll ends all tenures and has f told.
+func (m *membership) tellAll(f func(string, []int32)) <-chan struct{} {
+	tenures := slices.Collect(maps.Values(m.tenures))
+	for _, t := range tenures {
+		t.revoke()
+	}
+	return m.tell(f, tenures...)
 }
 
 // finish has a partition given up.
@@ -178,19 +222,10 @@ func (m *membership) finish(t *tenure) {
 // lose forgets everything that is held: others may have it.
 func (m *membership) lose() {
 	m.mu.Lock()
-	var lost []int32
-	for p, t := range m.tenures {
-		t.revoke()
-		if t.tell() {
-			lost = append(lost, p)
-		}
-	}
+	defer m.mu.Unlock()
+	told := m.tellAll(m.listener.lost)
 	clear(m.tenures)
-	m.mu.Unlock()
-	if len(lost) > 0 {
-		slices.Sort(lost)
-		m.leaving.Go(func() { m.listener.lost(m.src.queue, lost) })
-	}
+	m.leaving.Go(func() { <-told })
 }
 
 // fence ends the membership for good: receives give the error from now on.
@@ -209,23 +244,9 @@ func (m *membership) fence(err error) {
 func (m *membership) end(limit context.Context) {
 	m.mu.Lock()
 	m.closing = true
-	var held []int32
-	for p, t := range m.tenures {
-		t.revoke()
-		if t.tell() {
-			held = append(held, p)
-		}
-	}
+	told := m.tellAll(m.listener.Revoked)
 	m.mu.Unlock()
-	if len(held) > 0 && m.listener.Revoked != nil {
-		slices.Sort(held)
-		told := make(chan struct{})
-		go func() {
-			m.listener.revoked(m.src.queue, held)
-			close(told)
-		}()
-		until(limit, told)
-	}
+	until(limit, told)
 	m.stop()
 	if !until(limit, m.gone) {
 		return

@@ -10,11 +10,13 @@ import (
 // its assignment to its giving up. It knows what was handed out.
 type tenure struct {
 	partition int32
-	done      bool // to be given up by the next heartbeat; the membership's lock guards it
+
+	// The membership's lock guards these.
+	done bool // to be given up by the next heartbeat
+	told bool // the listener has been told that it is over
 
 	mu      sync.Mutex
 	over    bool // nothing more is handed out
-	told    bool // the listener has been told that it is over
 	out     map[*inflight]struct{}
 	sweepAt int
 	changed chan struct{}
@@ -102,15 +104,6 @@ func (t *tenure) revoke() bool {
 	defer t.mu.Unlock()
 	was := t.over
 	t.over = true
-	return !was
-}
-
-// tell reports true once: to who is to tell the listener.
-func (t *tenure) tell() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	was := t.told
-	t.told = true
 	return !was
 }
 
