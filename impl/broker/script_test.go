@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -21,7 +22,11 @@ import (
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The models are met with 30 random histories each; -rapid.checks says how many.
+func TestMain(m *testing.M) {
+	_ = flag.Set("rapid.checks", "30")
+	goleak.VerifyTestMain(m)
+}
 
 // TestScripts runs the scripts in testdata against a broker in memory, each in
 // a bubble with a clock of its own. After a change of behaviour

@@ -134,7 +134,7 @@ func TestManyBatches(t *testing.T) {
 	ap := open(t, urlOf(address, "?sync=always"))
 	createQueue(t, ap, "q", 2)
 	p := producer(t, ap, together)
-	const calls, size = 60, 400
+	const calls, size = 60, 100
 	var all sync.WaitGroup
 	results := make([][]om.SendResult, calls)
 	for i := range results {

@@ -73,10 +73,18 @@ func TestVacuousDriversTurnTheRunRed(t *testing.T) {
 					if opens {
 						d = opening{v}
 					}
+					var sel tck.Selection
+					if raceEnabled { // what never returns is left behind, and under -race that costs minutes
+						for i, req := range tck.Requirements() {
+							if i%4 == 0 {
+								sel.IDs = append(sel.IDs, req.ID)
+							}
+						}
+					}
 					r := tck.Check(t.Context(), tck.Target{
 						URL: "oms:vacuous://localhost/tck", Driver: d,
 						CreateQueue: func(_ context.Context, name string, _ int) (string, error) { return name, nil },
-					}, tck.Selection{})
+					}, sel)
 					close(release)
 					if r.Conclusion != report.NotConformant && r.Conclusion != report.Broken {
 						t.Errorf("the conclusion is %s (%s): %v", r.Conclusion, r.Reason, r.Counts)

@@ -49,6 +49,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	_ = flag.Set("rapid.checks", "30") // unless the command line says another number
 	flag.Parse()
 	goleak.VerifyTestMain(suite{m})
 }
