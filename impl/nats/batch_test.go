@@ -133,8 +133,8 @@ func TestManyBatches(t *testing.T) {
 	address := natsserver.Address(start(t, func(o *server.Options) { o.JetStreamLimits.MaxBatchInflightPerStream = 1 }))
 	ap := open(t, urlOf(address, "?sync=always"))
 	createQueue(t, ap, "q", 2)
-	p := producer(t, ap, together)
-	const calls, size = 60, 100
+	p := producer(t, ap, together, om.WithSendTimeout(2*time.Minute)) // a sync for each, one after the other
+	const calls, size = 60, 30
 	var all sync.WaitGroup
 	results := make([][]om.SendResult, calls)
 	for i := range results {

@@ -111,7 +111,7 @@ func TestStrangersMaySendLittle(t *testing.T) {
 // TestSlowStrangerIsDropped sends a byte again and again: that it says something
 // gives it no more time to log in.
 func TestSlowStrangerIsDropped(t *testing.T) {
-	m := start(t, func(l *Loaded) { l.Auth.LoginTime = 300 * time.Millisecond })
+	m := start(t, func(l *Loaded) { l.Auth.LoginTime = 2 * time.Second })
 	friend := m.open(as("root", rootKey))
 	for _, begin := range []string{"", preface} {
 		c := m.connect()

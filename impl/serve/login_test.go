@@ -258,7 +258,7 @@ func TestLoginsAreNotForReuse(t *testing.T) {
 }
 
 func TestStrangersAreDropped(t *testing.T) {
-	m := start(t, func(l *Loaded) { l.Auth.LoginTime = 300 * time.Millisecond })
+	m := start(t, func(l *Loaded) { l.Auth.LoginTime = 2 * time.Second })
 	friend := m.open(as("root", rootKey))
 	var conns []net.Conn
 	for range 100 {

@@ -57,7 +57,7 @@ func (c *client) prepare(group, body string, sequence uint64) string {
 }
 
 func TestChecksOutOfPlace(t *testing.T) {
-	f := newFixture(t, server.Options{Handshake: 100 * time.Millisecond})
+	f := newFixture(t, server.Options{Handshake: time.Second})
 	c := f.dial()
 	for name, v := range map[string]struct {
 		say  func(s *checkStream) error

@@ -138,9 +138,9 @@ func (s *speaker) over() {
 }
 
 // bomb is a chunk whose message says that it is compressed, of a few kilobytes
-// that become 64 MiB.
+// that become 24 MiB: more than a body may have.
 func bomb(name string) []byte {
-	m := om.NewMessage("", compression.Compress(name, make([]byte, 64<<20)))
+	m := om.NewMessage("", compression.Compress(name, make([]byte, 24<<20)))
 	m.BornAt, m.Compression = time.Now(), name
 	var b chunk.Builder
 	b.Reset(1, 0, "h", om.SpecVersion, time.Now())
@@ -259,9 +259,9 @@ var attacks = []struct {
 		defer c.cc.Close()
 		p, err := c.Publish(f.ctx, grpc.UseCompressor("gzip"))
 		f.must(err)
-		f.must(p.Send(&wirepb.PublishRequest{Appends: []*wirepb.Append{{Queue: "q", Chunk: make([]byte, 64<<20)}}}))
+		f.must(p.Send(&wirepb.PublishRequest{Appends: []*wirepb.Append{{Queue: "q", Chunk: make([]byte, 32<<20)}}}))
 		if _, err := p.Recv(); err == nil {
-			f.Error("a message of 64 MiB is taken when it is compressed")
+			f.Error("a message of 32 MiB is taken when it is compressed")
 		}
 	}},
 	{"bodies that grow", func(f *fixture) {
@@ -315,7 +315,7 @@ func (raw) Unmarshal([]byte, any) error   { return nil }
 // neither break nor wait: afterwards the server has the memory and the goroutines
 // that it had.
 func TestHostileClients(t *testing.T) {
-	f := newFixture(t, server.Options{Handshake: 300 * time.Millisecond})
+	f := newFixture(t, server.Options{Handshake: time.Second})
 	friend := f.friend()
 	friend.roundTrip()
 	attacks[0].do(f)

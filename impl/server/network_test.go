@@ -37,7 +37,7 @@ func (f *fixture) closes(c net.Conn, what string) {
 }
 
 func TestListenerRefusesOtherProtocols(t *testing.T) {
-	f := newFixture(t, server.Options{Handshake: 200 * time.Millisecond})
+	f := newFixture(t, server.Options{Handshake: time.Second})
 	for what, bytes := range map[string]string{
 		"HTTP/1":            "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
 		"an AMQP header":    "AMQP\x00\x00\x09\x01",
@@ -60,7 +60,7 @@ func TestListenerRefusesOtherProtocols(t *testing.T) {
 }
 
 func TestSlowHandshakeEnds(t *testing.T) {
-	f := newFixture(t, server.Options{Handshake: 300 * time.Millisecond})
+	f := newFixture(t, server.Options{Handshake: time.Second})
 	c := f.raw()
 	go func() { // a byte now and then
 		for _, b := range []byte(http2.ClientPreface) {
@@ -78,7 +78,7 @@ func TestSlowHandshakeEnds(t *testing.T) {
 }
 
 func TestConnectionsAreBounded(t *testing.T) {
-	f := newFixture(t, server.Options{MaxConnections: 20, Handshake: 500 * time.Millisecond})
+	f := newFixture(t, server.Options{MaxConnections: 20, Handshake: time.Second})
 	var silent []net.Conn
 	for range 100 {
 		silent = append(silent, f.raw())
@@ -149,7 +149,7 @@ func (f *fixture) refuses(fr *http2.Framer) {
 }
 
 func TestStreamThatSaysNothingEnds(t *testing.T) {
-	f := newFixture(t, server.Options{Handshake: 100 * time.Millisecond})
+	f := newFixture(t, server.Options{Handshake: time.Second})
 	s, err := f.dial().Receive(f.ctx)
 	f.must(err)
 	if _, err := s.Recv(); code(err) != om.CodeTimeout {

@@ -58,7 +58,7 @@ func newFixture(t *testing.T, o server.Options) *fixture {
 	f := &fixture{T: t, log: new(logBuffer)}
 	log := slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var cancel context.CancelFunc
-	f.ctx, cancel = context.WithTimeout(context.Background(), time.Minute)
+	f.ctx, cancel = context.WithTimeout(context.Background(), 5*time.Minute)
 	b, err := broker.Open(broker.Config{Store: store.Options{Memory: true}, Logger: log})
 	if err != nil {
 		t.Fatal(err)
