@@ -113,7 +113,7 @@ func TestWhoIsDisabledIsLoggedOut(t *testing.T) {
 	disabled := true
 	_, err = s.UpdateUser(ctx, &wirepb.UpdateUserRequest{Name: "bob", Disabled: &disabled})
 	m.must(err)
-	_, err = m.producer(ap, once()).Send(ctx, om.NewMessage("q", nil))
+	_, err = m.producer(ap).Send(ctx, om.NewMessage("q", nil)) // again, when the connection ends meanwhile
 	wantCode(t, err, om.CodeUnauthorized)
 	wantCode(t, <-ended, om.CodeUnauthorized) // it waited, and sent nothing itself
 }

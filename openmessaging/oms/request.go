@@ -87,7 +87,7 @@ func (p *producer) Request(ctx context.Context, m *om.Message) (*om.Message, err
 	if _, err := p.Send(ctx, request); err != nil {
 		return nil, err
 	}
-	return q.await(ctx, request, answer)
+	return q.await(ctx, r.asking.life, request, answer)
 }
 
 // address returns a copy of a message as a request.
@@ -102,8 +102,9 @@ func (q *replies) address(m *om.Message) *om.Message {
 	return &request
 }
 
-// await blocks for the reply to a request that was sent.
-func (q *replies) await(ctx context.Context, request *om.Message, answer <-chan *om.Message) (*om.Message, error) {
+// await blocks for the reply to a request that was sent. ctx ends soon after life
+// does, and the queue may be gone before.
+func (q *replies) await(ctx, life context.Context, request *om.Message, answer <-chan *om.Message) (*om.Message, error) {
 	const op = "request"
 	var reply *om.Message
 	select {
@@ -121,6 +122,8 @@ func (q *replies) await(ctx context.Context, request *om.Message, answer <-chan 
 	case reply != nil:
 	case ctx.Err() != nil:
 		return nil, ended(ctx, op, request.Destination)
+	case life.Err() != nil:
+		return nil, ended(life, op, request.Destination)
 	default:
 		return nil, om.NewError(om.CodeTimeout, op, request.Destination, "it is not known whether it was answered: the reply queue is gone: %v", q.lost())
 	}
