@@ -176,11 +176,18 @@ func TestHammer(t *testing.T) {
 	sending.Wait()
 	close(done)
 	receiving.Wait()
-	r := f.receiver("q", "g")
-	for {
-		got, err := r.Receive(f.within(time.Millisecond), 50)
+	dead := func() int {
+		d, err := as[spi.Streamer](f, f.conn).ReadAt(t.Context(), om.DeadLetterQueue("q", "g"), 0, 0, senders*each)
 		if err != nil {
-			break
+			f.is(err, om.CodeDestinationNotFound)
+		}
+		return len(d)
+	}
+	r := f.receiver("q", "g")
+	for len(acked)+dead() < senders*each {
+		got, err := r.Receive(f.within(10*time.Second), 50)
+		if err != nil {
+			t.Fatalf("%d were acknowledged and %d are dead, of %d: %v", len(acked), dead(), senders*each, err)
 		}
 		f.ack(r, got...)
 		for _, d := range got {
@@ -192,12 +199,8 @@ func TestHammer(t *testing.T) {
 			t.Errorf("%s was acknowledged %d times", id, n)
 		}
 	}
-	dead := 0
-	if d, err := as[spi.Streamer](f, f.conn).ReadAt(t.Context(), om.DeadLetterQueue("q", "g"), 0, 0, senders*each); err == nil {
-		dead = len(d)
-	}
-	if len(acked)+dead != senders*each {
-		t.Errorf("%d were acknowledged and %d are dead, of %d", len(acked), dead, senders*each)
+	if n := len(acked) + dead(); n != senders*each {
+		t.Errorf("%d messages have come of %d", n, senders*each)
 	}
 	f.ok(f.conn.Close(t.Context()))
 }
