@@ -25,6 +25,6 @@ func TestConformance(t *testing.T) {
 	tck.Run(t, tck.Target{
 		URL:         remote.URL(m.address, "tls", "true", "ca", a.ca()),
 		Credentials: given("root", rootKey), ReadOnly: given("reader", userKey),
-		Timing: tck.Timing{Quiet: 200 * time.Millisecond}, // impl/remote waits longer
+		Timing: tck.Timing{Arrive: 20 * time.Second, Quiet: 200 * time.Millisecond, Case: 3 * time.Minute}, // impl/remote waits for longer in quiet
 	})
 }
