@@ -34,22 +34,25 @@ var producerMutants = []Mutant{
 	}},
 	{"auth-checked-after-store", "R053", "what an account may not send must not be stored", func(p *parts) {
 		withAccounts(p)
-		var full locked[spi.Conn]
+		var full locked[[]spi.Conn] // of all cases
 		p.opened = func(ctx context.Context, cfg spi.Config, c spi.Conn) {
 			if creds, err := cfg.Credentials(ctx); err == nil && creds.AccountID == "full" {
-				full.set(c)
+				full.do(func(all *[]spi.Conn) { *all = append(*all, c) })
 			}
 		}
 		p.send = func(ctx context.Context, s spi.Sender, ms []*om.Message) ([]spi.Outcome, error) {
 			outs, err := s.Send(ctx, ms)
 			for i := range outs {
 				if om.CodeOf(outs[i].Err) == om.CodeForbidden {
-					other, err := full.get().NewSender(ctx, spi.SenderConfig{})
-					if err != nil {
-						return nil, err
+					for _, c := range slices.Backward(full.get()) {
+						other, err := c.NewSender(ctx, spi.SenderConfig{})
+						if err != nil {
+							continue // its case is over
+						}
+						_, _ = other.Send(ctx, ms[i:i+1])
+						_ = other.Close(ctx)
+						break
 					}
-					_, _ = other.Send(ctx, ms[i:i+1])
-					_ = other.Close(ctx)
 				}
 			}
 			return outs, err
