@@ -58,7 +58,7 @@ func TestMain(m *testing.M) {
 }
 
 // deadline bounds everything that a test waits for.
-const deadline = 60 * time.Second
+const deadline = 5 * time.Minute
 
 // seed returns the seed of a test and prints it.
 func seed(t *testing.T) uint64 {
