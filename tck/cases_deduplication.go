@@ -65,21 +65,11 @@ func deduplicated(t *trial) {
 }
 
 func deduplicationDurable(t *trial) {
-	f := t.target.Faults
-	if f.Restart == nil && f.Kill == nil {
-		t.Untestedf("the target has neither a Restart nor a Kill hook")
-	}
-	for _, hook := range []struct {
-		what string
-		do   func(context.Context) error
-	}{{"Restart", f.Restart}, {"Kill", f.Kill}} {
-		if hook.do == nil {
-			continue
-		}
+	for what, fault := range t.restarts() {
 		q := t.onceQueue(time.Hour)
 		first := t.Send(t.Producer(), identified(q, "first", "1"))
-		t.fault(hook.what, hook.do)
-		t.repeats("a message whose id was sent before "+hook.what, t.Send(t.Producer(), identified(q, "again", "1")), first)
+		fault()
+		t.repeats("a message whose id was sent before "+what, t.Send(t.Producer(), identified(q, "again", "1")), first)
 		c := t.Pull([]string{q})
 		equal(t, "the message that was stored", string(t.Receive(c).Body), "first")
 		t.Nothing(c, "a repeated message must not be delivered")

@@ -1,7 +1,6 @@
 package tck
 
 import (
-	"context"
 	"time"
 
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
@@ -57,33 +56,23 @@ func delayCancelRefused(t *trial) {
 }
 
 func delayDurable(t *trial) {
-	f := t.target.Faults
-	if f.Restart == nil && f.Kill == nil {
-		t.Untestedf("the target has neither a Restart nor a Kill hook")
-	}
-	for _, hook := range []struct {
-		what string
-		do   func(context.Context) error
-	}{{"Restart", f.Restart}, {"Kill", f.Kill}} {
-		if hook.do == nil {
-			continue
-		}
+	for what, fault := range t.restarts() {
 		q := t.Queue()
 		p := t.Producer()
-		m := late(q, "late after "+hook.what, 4*t.Quiet)
+		m := late(q, "late after "+what, 4*t.Quiet)
 		t.Send(p, m)
 		if t.Has(om.CapCancelDelay) {
-			gone := late(q, "cancelled before "+hook.what, 4*t.Quiet)
+			gone := late(q, "cancelled before "+what, 4*t.Quiet)
 			t.Send(p, gone)
 			t.NoError(t.AP().Resources().CancelDelayed(t.ctx, q, gone.MessageID), "cancel before the message is due")
 		}
-		t.fault(hook.what, hook.do)
+		fault()
 		c := t.Pull([]string{q})
 		d := t.Receive(c)
-		equal(t, "the message that came after "+hook.what, string(d.Body), string(m.Body))
+		equal(t, "the message that came after "+what, string(d.Body), string(m.Body))
 		if early := m.Ext.Delay - time.Since(m.BornAt); early > time.Millisecond {
-			t.Errorf("after %s a delayed message came %v too early", hook.what, early)
+			t.Errorf("after %s a delayed message came %v too early", what, early)
 		}
-		t.Nothing(c, "after "+hook.what+" nothing else must come")
+		t.Nothing(c, "after "+what+" nothing else must come")
 	}
 }

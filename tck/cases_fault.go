@@ -3,6 +3,7 @@ package tck
 import (
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
@@ -119,29 +120,39 @@ func (t *trial) fault(what string, hook func(context.Context) error) {
 	t.ap = t.OpenAgain()
 }
 
-func persistence(t *trial) {
+// restarts yields what can happen to the provider, and how to have it happen. A
+// target without a hook is untested.
+func (t *trial) restarts() iter.Seq2[string, func()] {
 	f := t.target.Faults
 	if f.Restart == nil && f.Kill == nil {
 		t.Untestedf("the target has neither a Restart nor a Kill hook")
 	}
+	return func(yield func(string, func()) bool) {
+		for _, hook := range []struct {
+			what string
+			do   func(context.Context) error
+		}{{"Restart", f.Restart}, {"Kill", f.Kill}} {
+			if hook.do != nil && !yield(hook.what, func() { t.fault(hook.what, hook.do) }) {
+				return
+			}
+		}
+	}
+}
+
+func persistence(t *trial) {
+	faults := t.restarts()
 	q := t.Queue()
 	left := numbered(10)
 	t.SendAll(t.Producer(), q, left...)
-	for _, hook := range []struct {
-		what string
-		do   func(context.Context) error
-	}{{"Restart", f.Restart}, {"Kill", f.Kill}} {
-		if hook.do == nil {
-			continue
-		}
+	for what, fault := range faults {
 		c := t.Pull([]string{q})
 		acked := t.ReceiveN(c, 3) // any of those that came before: their order is free
 		t.Ack(c, acked...)
 		left = slices.DeleteFunc(left, func(b string) bool { return slices.Contains(bodies(acked), b) })
-		t.fault(hook.what, hook.do)
+		fault()
 		after := t.Pull([]string{q})
-		equalLists(t, "messages after "+hook.what+" that were not acknowledged before", sortedBodies(t.ReceiveN(after, len(left))), left)
-		t.Nothing(after, "what was acknowledged before "+hook.what+" must not come again")
+		equalLists(t, "messages after "+what+" that were not acknowledged before", sortedBodies(t.ReceiveN(after, len(left))), left)
+		t.Nothing(after, "what was acknowledged before "+what+" must not come again")
 		t.NoError(after.Close(t.ctx), "close")
 	}
 }

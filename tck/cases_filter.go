@@ -204,33 +204,24 @@ func routeUpdate(t *trial) {
 }
 
 func routeDurable(t *trial) {
-	f := t.target.Faults
-	if f.Restart == nil && f.Kill == nil {
-		t.Untestedf("the target has neither a Restart nor a Kill hook")
-	}
+	faults := t.restarts()
 	a, b := t.Queue(), t.Queue()
 	t.routeOf(om.RouteConfig{Source: a, Target: b})
 	want := 0
-	for _, hook := range []struct {
-		what string
-		do   func(context.Context) error
-	}{{"Restart", f.Restart}, {"Kill", f.Kill}} {
-		if hook.do == nil {
-			continue
-		}
+	for what, fault := range faults {
 		t.SendAll(t.Producer(), a, numbered(20)...)
-		t.fault(hook.what, hook.do)
-		t.SendAll(t.Producer(), a, "after "+hook.what)
+		fault()
+		t.SendAll(t.Producer(), a, "after "+what)
 		want += 21
 		c := t.Pull([]string{b}, om.WithGroup(unique("copies")))
 		seen := make(map[string]bool)
 		for _, d := range t.ReceiveN(c, want) {
 			if seen[d.MessageID] {
-				t.Errorf("after %s the message %q is in the target twice", hook.what, d.Body)
+				t.Errorf("after %s the message %q is in the target twice", what, d.Body)
 			}
 			seen[d.MessageID] = true
 		}
-		t.Nothing(c, "after "+hook.what+" every message must be in the target once")
+		t.Nothing(c, "after "+what+" every message must be in the target once")
 		t.NoError(c.Close(t.ctx), "close")
 	}
 }

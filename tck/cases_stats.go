@@ -1,7 +1,6 @@
 package tck
 
 import (
-	"context"
 	"time"
 
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
@@ -153,17 +152,7 @@ func (t *trial) listed(q string) {
 }
 
 func statisticsDurable(t *trial) {
-	f := t.target.Faults
-	if f.Restart == nil && f.Kill == nil {
-		t.Untestedf("the target has neither a Restart nor a Kill hook")
-	}
-	for _, hook := range []struct {
-		what string
-		do   func(context.Context) error
-	}{{"Restart", f.Restart}, {"Kill", f.Kill}} {
-		if hook.do == nil {
-			continue
-		}
+	for what, fault := range t.restarts() {
 		q := t.Queue()
 		t.SendAll(t.Producer(), q, numbered(6)...)
 		delayed := int64(0)
@@ -175,14 +164,14 @@ func statisticsDurable(t *trial) {
 		ds := t.ReceiveN(c, 4)
 		t.Ack(c, ds[0], ds[2])
 		t.pause(t.Quiet)
-		t.fault(hook.what, hook.do)
+		fault()
 		s, g := t.stats(q)
-		equal(t, "depth after "+hook.what, s.Depth, 6)
-		equal(t, "delayed after "+hook.what, s.Delayed, delayed)
-		equal(t, "lag after "+hook.what, g.Lag, 4)
-		equal(t, "in flight after "+hook.what, g.InFlight, 0)
+		equal(t, "depth after "+what, s.Depth, 6)
+		equal(t, "delayed after "+what, s.Delayed, delayed)
+		equal(t, "lag after "+what, g.Lag, 4)
+		equal(t, "in flight after "+what, g.InFlight, 0)
 		if g.OldestAge < t.Quiet {
-			t.Errorf("age of the oldest message after %s: got %v, want %v at least", hook.what, g.OldestAge, t.Quiet)
+			t.Errorf("age of the oldest message after %s: got %v, want %v at least", what, g.OldestAge, t.Quiet)
 		}
 	}
 }

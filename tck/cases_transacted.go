@@ -1,8 +1,6 @@
 package tck
 
 import (
-	"context"
-
 	om "github.com/openmessaging/openmessaging-go/openmessaging"
 )
 
@@ -67,24 +65,14 @@ func transactedRefused(t *trial) {
 }
 
 func transactedDurable(t *trial) {
-	f := t.target.Faults
-	if f.Restart == nil && f.Kill == nil {
-		t.Untestedf("the target has neither a Restart nor a Kill hook")
-	}
-	for _, hook := range []struct {
-		what string
-		do   func(context.Context) error
-	}{{"Restart", f.Restart}, {"Kill", f.Kill}} {
-		if hook.do == nil {
-			continue
-		}
+	for what, fault := range t.restarts() {
 		p, in, a, b, _, ds := t.transactedSetup()
 		_, err := p.SendTransacted(t.ctx, []*om.Message{message(a, "to a"), message(b, "to b")}, ds...)
 		t.NoError(err, "send transacted")
-		t.fault(hook.what, hook.do)
-		equal(t, "the message of the first queue after "+hook.what, string(t.Receive(t.Pull([]string{a})).Body), "to a")
-		equal(t, "the message of the second queue after "+hook.what, string(t.Receive(t.Pull([]string{b})).Body), "to b")
-		t.Nothing(t.Pull([]string{in}, om.WithGroup("g")), "after "+hook.what+" what was acknowledged with messages must not be delivered again")
+		fault()
+		equal(t, "the message of the first queue after "+what, string(t.Receive(t.Pull([]string{a})).Body), "to a")
+		equal(t, "the message of the second queue after "+what, string(t.Receive(t.Pull([]string{b})).Body), "to b")
+		t.Nothing(t.Pull([]string{in}, om.WithGroup("g")), "after "+what+" what was acknowledged with messages must not be delivered again")
 	}
 }
 

@@ -133,30 +133,20 @@ func checkOfGroup(t *trial) {
 }
 
 func transactionDurable(t *trial) {
-	f := t.target.Faults
-	if f.Restart == nil && f.Kill == nil {
-		t.Untestedf("the target has neither a Restart nor a Kill hook")
-	}
-	for _, hook := range []struct {
-		what string
-		do   func(context.Context) error
-	}{{"Restart", f.Restart}, {"Kill", f.Kill}} {
-		if hook.do == nil {
-			continue
-		}
+	for what, fault := range t.restarts() {
 		q, group := t.Queue(), unique("tck")
 		x := t.transactor(group)
 		open, committed, rolled := t.prepareRaw(x, q, "open"), t.prepareRaw(x, q, "committed"), t.prepareRaw(x, q, "rolled back")
 		t.NoError(x.Commit(t.ctx, committed), "commit")
 		t.NoError(x.Rollback(t.ctx, rolled), "rollback")
-		t.fault(hook.what, hook.do)
+		fault()
 		c := t.Pull([]string{q})
-		equal(t, "the message that was committed before "+hook.what, string(t.Receive(c).Body), "committed")
-		t.Nothing(c, "after "+hook.what+" open transactions and those that were rolled back must be invisible")
+		equal(t, "the message that was committed before "+what, string(t.Receive(c).Body), "committed")
+		t.Nothing(c, "after "+what+" open transactions and those that were rolled back must be invisible")
 		x = t.transactor(group)
-		t.Is(x.Rollback(t.ctx, committed), "rollback after "+hook.what+" of what was committed before", om.ErrTransaction)
-		t.NoError(x.Commit(t.ctx, open), "commit after %s", hook.what)
-		equal(t, "the message that was committed after "+hook.what, string(t.Receive(c).Body), "open")
+		t.Is(x.Rollback(t.ctx, committed), "rollback after "+what+" of what was committed before", om.ErrTransaction)
+		t.NoError(x.Commit(t.ctx, open), "commit after %s", what)
+		equal(t, "the message that was committed after "+what, string(t.Receive(c).Body), "open")
 	}
 }
 
